@@ -1,0 +1,126 @@
+"""Build the compiled core and the helper program; what can be static is in pyproject.toml.
+
+Two switches are read from the environment:
+
+EXECNODE_DEBUG=1      assertions on, -O1 -g
+EXECNODE_SANITIZE=1   AddressSanitizer and UndefinedBehaviorSanitizer (load libasan with LD_PRELOAD)
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import LinkError
+
+PACKAGE = "execnode"
+SRC = Path("src")
+LINKS = Path("build", "names")
+
+DEBUG = os.environ.get("EXECNODE_DEBUG") == "1"
+SANITIZE = os.environ.get("EXECNODE_SANITIZE") == "1"
+
+COMPILE = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
+COMPILE += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O2"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else []
+
+# Cython (and mypy) look for execnode/engine/x, never for src/engine/x.
+# A link called execnode shows them the layout that the package has once installed.
+LINKS.mkdir(parents=True, exist_ok=True)
+link = LINKS / PACKAGE
+if not link.is_symlink():
+    link.symlink_to("../../src", target_is_directory=True)
+
+
+def sources(folder: str) -> list[str]:
+    """List the C files directly in `src/folder`, in a stable order."""
+    return [str(path) for path in sorted((SRC / folder).glob("*.c"))]
+
+
+HEADERS = [str(path) for path in sorted(SRC.rglob("*.h"))]
+
+
+class Program(Extension):
+    """A C program that ships inside the package."""
+
+
+class BuildExt(build_ext):
+    """`build_ext`, which also links each `Program` as an executable."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        # Objects of another flavour are newer than the sources, and still wrong.
+        flavour = " ".join(COMPILE + SANITIZERS)
+        record = Path("build", "flavour")
+        if not record.exists() or record.read_text() != flavour:
+            self.force = True
+            record.write_text(flavour)
+
+    def get_ext_filename(self, fullname: str) -> str:
+        if isinstance(self.ext_map.get(fullname), Program):
+            return str(Path(*fullname.split(".")))
+        return super().get_ext_filename(fullname)
+
+    def build_extension(self, ext: Extension) -> None:
+        if not isinstance(ext, Program):
+            super().build_extension(ext)
+            return
+        target = Path(self.get_ext_fullpath(ext.name))
+        objects = self.compiler.compile(
+            ext.sources,
+            output_dir=self.build_temp,
+            include_dirs=ext.include_dirs,
+            extra_postargs=ext.extra_compile_args,
+            depends=ext.depends,
+        )
+        try:
+            self.link_program(objects, target, "-static")
+        except LinkError:
+            # The static libc is a package of its own on some distributions.
+            self.announce(f"no static libc: {target.name} is linked dynamically", level=3)
+            self.link_program(objects, target)
+
+    def link_program(self, objects: list[str], target: Path, *flags: str) -> None:
+        self.compiler.link_executable(
+            objects, target.name, output_dir=str(target.parent), extra_postargs=list(flags)
+        )
+
+
+def programs() -> list[Program]:
+    files = sources("engine/_seccomp")
+    if not files:
+        return []
+    return [
+        Program(
+            f"{PACKAGE}.engine._seccomp.execnode-helper",
+            files,
+            include_dirs=[str(SRC)],
+            depends=HEADERS,
+            extra_compile_args=COMPILE,
+        )
+    ]
+
+
+core = Extension(
+    f"{PACKAGE}.engine._pty",
+    ["src/engine/_pty.pyx", *sources("engine/core")],
+    depends=HEADERS,
+    include_dirs=[str(SRC)],
+    extra_compile_args=COMPILE + SANITIZERS,
+    extra_link_args=SANITIZERS,
+)
+
+setup(
+    packages=[PACKAGE, *(f"{PACKAGE}.{name}" for name in find_packages(str(SRC)))],
+    ext_modules=[
+        *cythonize(
+            [core],
+            include_path=[str(LINKS)],
+            build_dir="build/cython",
+            compiler_directives={"language_level": 3},
+        ),
+        *programs(),
+    ],
+    cmdclass={"build_ext": BuildExt},
+)
