@@ -1,0 +1,1 @@
+"""Pure data and decisions: what a child may have and see."""
