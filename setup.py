@@ -13,6 +13,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import LinkError
+from setuptools.modified import newer_group
 
 PACKAGE = "execnode"
 SRC = Path("src")
@@ -67,6 +68,8 @@ class BuildExt(build_ext):
             super().build_extension(ext)
             return
         target = Path(self.get_ext_fullpath(ext.name))
+        if not (self.force or newer_group([*ext.sources, *ext.depends], str(target))):
+            return
         objects = self.compiler.compile(
             ext.sources,
             output_dir=self.build_temp,

@@ -1,33 +1,33 @@
 """execnode: a Linux machine as a process-execution node.
 
-`connect` reaches a node with async calls (asyncio or trio), `run` is like `subprocess.run`. Both
-are loaded on first use, so `import execnode` alone costs next to nothing.
+`connect` reaches a node with async calls (asyncio or trio); `run` is like `subprocess.run`, on a
+node or on this machine. Both are loaded on first use, so `import execnode` alone costs next to
+nothing.
 """
-
-from importlib import import_module
 
 if __name__ != "execnode":
     raise ImportError(f"import execnode, not {__name__} (the checkout's root is on sys.path)")
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "connect": "execnode.client",
-    "Completed": "execnode.client",
-    "Node": "execnode.client",
-    "Process": "execnode.client",
-    "run": "execnode.embedded",
-}
+__all__ = ["Completed", "Node", "Process", "__version__", "connect", "run"]
 
+TYPE_CHECKING = False  # type checkers know the name; importing typing would take longer than us
+if TYPE_CHECKING:
+    from execnode.client import Completed, Node, Process, connect
+    from execnode.embedded import run
+else:
 
-def __getattr__(name: str) -> object:
-    """Load a public name from its home module (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        """Load a public name from its home module (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        home = import_module("execnode.embedded" if name == "run" else "execnode.client")
+        globals()[name] = getattr(home, name)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *__all__})

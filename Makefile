@@ -1,0 +1,91 @@
+# One verb per task; each prepares what it needs in .venv. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BENCH_JSON := build/bench.json
+
+C_SOURCES := $(wildcard src/engine/core/*.c src/engine/_seccomp/*.c)
+C_HEADERS := $(wildcard src/engine/*.h src/engine/core/*.h src/engine/_seccomp/*.h)
+CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxd)
+
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format build sanitize bench bench-gate peers clean
+
+help: ## List the verbs
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: build/.built ## Make .venv, install execnode in it (editable) and compile the core
+	@:
+
+run: setup ## Start a node on a private socket and run real commands through it
+	@$(BIN)/python examples/demo.py
+
+test: setup ## Run the whole test suite
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -p no:benchmark
+
+lint: setup ## Check style, types, import directions and the C core's warnings
+	@echo "ruff: style and format"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@echo "import-linter: arrows go down only"
+	@report=$$($(BIN)/lint-imports --no-logo --no-cache 2>&1) || { echo "$$report"; exit 1; }
+	@echo "mypy: types"
+	@$(BIN)/mypy
+	@echo "stubtest: stubs against the compiled core"
+	@MYPYPATH=build/names $(BIN)/python -m mypy.stubtest --concise \
+		--mypy-config-file pyproject.toml --allowlist tests/stubtest.txt execnode.engine._pty
+	@echo "$(CC): our C with warnings as errors"
+	@set -e; for source in $(C_SOURCES); do \
+		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc -c -o /dev/null $$source; done
+
+format: setup ## Rewrite Python files in the house style
+	@$(BIN)/ruff check --quiet --fix . || true
+	@$(BIN)/ruff format --quiet .
+
+build: setup ## Make the source archive and the wheel in dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+sanitize: ## Run the C core's own tests and fuzz targets under ASan and UBSan
+	@$(MAKE) -C tests/core sanitize
+
+bench: setup ## Measure, print ratios to the references, save build/bench.json
+	@$(BIN)/python -m pytest bench --benchmark-only --benchmark-json=$(BENCH_JSON)
+
+bench-gate: setup ## Fail when a ratio is worse than its bound in bench/bounds.toml
+	@$(BIN)/python -m bench.gate
+
+peers: setup ## Fetch the peers that the benches compare with, into a cache outside the tree
+	@$(BIN)/python -m bench.peers
+
+clean: ## Remove what was built (`rm -rf .venv` removes the rest)
+	@rm -rf build dist src/*.egg-info *.egg-info .benchmarks .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache src/engine/*.so src/engine/_seccomp/execnode-helper
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "execnode needs Python 3.11 or newer; $(PYTHON) is" \
+			"$$($(PYTHON) --version 2>&1 || true)." >&2; \
+		echo "hint: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@command -v $(CC) >/dev/null || { \
+		echo "execnode needs a C compiler, and there is no '$(CC)'." >&2; \
+		echo "hint: apt-get install gcc libc6-dev" >&2; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# Dependencies and the editable install: again whenever the build files change.
+$(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
+	@echo "installing execnode and its tools in $(VENV) (a minute the first time)"
+	@$(BIN)/python -m pip install -qq --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install -qq --group dev
+	@$(BIN)/python -m pip install -qq --no-build-isolation --editable .
+	@touch $@
+
+# The compiled parts: again whenever a source of theirs changes.
+build/.built: $(VENV)/.installed $(C_SOURCES) $(C_HEADERS) $(CYTHON)
+	@echo "compiling the core"
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
