@@ -119,7 +119,7 @@ def method_not_found(method: str) -> RpcError:
     return RpcError(METHOD_NOT_FOUND, f"exec-server stub does not implement `{method}` yet")
 
 
-# --- handshake and sessions ------------------------------------------------------------------------
+# --- handshake and sessions -----------------------------------------------------------------------
 
 
 def initialize_required(family: str) -> RpcError:
@@ -149,7 +149,7 @@ def unknown_session(session_id: str) -> RpcError:
     return invalid_request(f"unknown session id {session_id}")
 
 
-# --- processes -------------------------------------------------------------------------------------
+# --- processes ------------------------------------------------------------------------------------
 
 
 def unknown_process(process_id: str) -> RpcError:
@@ -177,7 +177,7 @@ def stdin_write_failed() -> RpcError:
     return RpcError(INTERNAL_ERROR, "failed to write to process stdin")
 
 
-# --- system errors ---------------------------------------------------------------------------------
+# --- system errors --------------------------------------------------------------------------------
 
 
 def os_error_message(errno: int) -> str:

@@ -79,7 +79,7 @@ class _Message(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What all message types share."""
 
 
-# --- envelope --------------------------------------------------------------------------------------
+# --- envelope -------------------------------------------------------------------------------------
 
 
 class Request(Struct, frozen=True):
@@ -133,7 +133,7 @@ class EmptyResponse(_Message, frozen=True):
     """The result {}."""
 
 
-# --- handshake and environment ---------------------------------------------------------------------
+# --- handshake and environment --------------------------------------------------------------------
 
 
 class InitializeParams(_Message, frozen=True):
@@ -184,7 +184,7 @@ class EnvironmentStatusResponse(_Message, frozen=True):
     status: str
 
 
-# --- process/start ---------------------------------------------------------------------------------
+# --- process/start --------------------------------------------------------------------------------
 
 
 class EnvironmentPolicy(_Message, frozen=True):
@@ -273,7 +273,7 @@ class StartResponse(_Message, frozen=True):
     ref: str | None = None
 
 
-# --- other process methods -------------------------------------------------------------------------
+# --- other process methods ------------------------------------------------------------------------
 
 
 class ReadParams(_Message, frozen=True):
@@ -427,7 +427,7 @@ class ListResponse(_Message, frozen=True):
     processes: list[ProcessSummary]
 
 
-# --- notifications ---------------------------------------------------------------------------------
+# --- notifications --------------------------------------------------------------------------------
 
 
 class AckNotification(_Message, frozen=True):
