@@ -69,6 +69,8 @@ Unsigned: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signed32: TypeAlias = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Signed64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=2**16 - 1)]
+# A list: msgspec 0.22 misreads the length of a fixed tuple that is in a union with a bounded number.
+LimitPair: TypeAlias = Annotated[list[Unsigned], Meta(min_length=2, max_length=2)]
 
 RequestId: TypeAlias = int | str
 Stream: TypeAlias = Literal["stdout", "stderr", "pty"]
@@ -214,7 +216,7 @@ class Retention(_Message, frozen=True):
 class Limits(_Message, frozen=True):
     """`rlimits`: names of setrlimit(2), like `nofile` -> both limits, or [soft, hard]."""
 
-    rlimits: dict[str, Unsigned | tuple[Unsigned, Unsigned]] = {}
+    rlimits: dict[str, Unsigned | LimitPair] = {}
 
 
 class StartMetadata(_Message, frozen=True):
