@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_JSON := build/bench.json
 
+# Compiled parts of another flavour are as stale as those of older sources.
+FLAVOUR := $(if $(filter 1,$(EXECNODE_DEBUG)),-debug)$(if $(filter 1,$(EXECNODE_SANITIZE)),-sanitize)
+BUILT := build/.built$(FLAVOUR)
+
 C_SOURCES := $(wildcard src/engine/core/*.c src/engine/_seccomp/*.c)
 C_HEADERS := $(wildcard src/engine/*.h src/engine/core/*.h src/engine/_seccomp/*.h)
 CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxd)
@@ -17,7 +21,7 @@ MAKEFLAGS += --no-print-directory
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-setup: build/.built ## Make .venv, install execnode in it (editable) and compile the core
+setup: $(BUILT) ## Make .venv, install execnode in it (editable) and compile the core
 	@:
 
 run: setup ## Start a node on a private socket and run real commands through it
@@ -67,8 +71,7 @@ clean: ## Remove what was built (`rm -rf .venv` removes the rest)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "execnode needs Python 3.11 or newer; $(PYTHON) is" \
-			"$$($(PYTHON) --version 2>&1 || true)." >&2; \
+		echo "execnode needs Python 3.11 or newer, which '$(PYTHON)' is not." >&2; \
 		echo "hint: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@command -v $(CC) >/dev/null || { \
 		echo "execnode needs a C compiler, and there is no '$(CC)'." >&2; \
@@ -85,7 +88,8 @@ $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
 	@touch $@
 
 # The compiled parts: again whenever a source of theirs changes.
-build/.built: $(VENV)/.installed $(C_SOURCES) $(C_HEADERS) $(CYTHON)
+$(BUILT): $(VENV)/.installed $(C_SOURCES) $(C_HEADERS) $(CYTHON)
 	@echo "compiling the core"
 	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@rm -f build/.built*
 	@touch $@
