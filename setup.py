@@ -81,7 +81,7 @@ class BuildExt(build_ext):
             self.link_program(objects, target, "-static")
         except LinkError:
             # The static libc is a package of its own on some distributions.
-            self.announce(f"no static libc: {target.name} is linked dynamically", level=3)
+            self.warn(f"no static libc: {target.name} is linked dynamically")
             self.link_program(objects, target)
 
     def link_program(self, objects: list[str], target: Path, *flags: str) -> None:
