@@ -30,6 +30,8 @@ __all__ = [
     "invalid_request",
     "malformed",
     "method_not_found",
+    "missing_program",
+    "nul_byte",
     "os_error_message",
     "process_exists",
     "process_starting",
@@ -170,6 +172,16 @@ def process_starting(process_id: str) -> RpcError:
 def start_cancelled(process_id: str) -> RpcError:
     """The answer to a start that a terminate overtook."""
     return invalid_request(f"process {process_id} start was cancelled")
+
+
+def missing_program() -> RpcError:
+    """-32603: the first item of argv is empty."""
+    return RpcError(INTERNAL_ERROR, "missing program for pipe spawn")
+
+
+def nul_byte() -> RpcError:
+    """-32603: an argument, a name, a value or a path has a NUL, which execve(2) cannot take."""
+    return RpcError(INTERNAL_ERROR, "nul byte found in provided data")
 
 
 def stdin_write_failed() -> RpcError:

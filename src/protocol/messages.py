@@ -69,7 +69,7 @@ Unsigned: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Signed32: TypeAlias = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Signed64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Side: TypeAlias = Annotated[int, Meta(ge=1, le=2**16 - 1)]
-# A list: msgspec 0.22 misreads the length of a fixed tuple that is in a union with a bounded number.
+# A list: msgspec 0.22 misreads the length of a fixed tuple in a union with a bounded number.
 LimitPair: TypeAlias = Annotated[list[Unsigned], Meta(min_length=2, max_length=2)]
 
 RequestId: TypeAlias = int | str
@@ -84,7 +84,7 @@ class _Message(Struct, frozen=True, rename="camel", omit_defaults=True):
 # --- envelope -------------------------------------------------------------------------------------
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, omit_defaults=True):
     """A call that is answered.
 
     `params` is one of the params types when sent, and what the codec left undecoded when received.
@@ -95,7 +95,7 @@ class Request(Struct, frozen=True):
     params: Any = None
 
 
-class Notification(Struct, frozen=True):
+class Notification(Struct, frozen=True, omit_defaults=True):
     """A message without an answer; `params` as in `Request`."""
 
     method: str
@@ -197,6 +197,11 @@ class EnvironmentPolicy(_Message, frozen=True):
     exclude: OsTexts
     set: OsMap
     include_only: OsTexts
+
+    def __post_init__(self) -> None:
+        # Far more than anybody writes, and few enough to compile and try without being noticed.
+        if sum(len(pattern) + 1 for pattern in (*self.exclude, *self.include_only)) > 16_384:
+            raise ValueError("exclude and includeOnly must not exceed 16384 bytes")
 
 
 class TerminalSize(_Message, frozen=True):
