@@ -1,0 +1,1 @@
+"""Benchmarks of execnode against C references and other programs, measured in one run."""

@@ -1,0 +1,396 @@
+/* client unix PATH | client stdio PROGRAM [ARG...]
+ *
+ * The load generator: the same workloads against a node (CBOR over its Unix socket) and against a program that speaks
+ * JSON lines over its standard input and output. It connects once, prints {"pid": PID of the program, or 0}, and then
+ * reads one workload a line and answers each with a report:
+ *
+ *   run COUNT INFLIGHT PROGRAM [ARG...]   start to `closed`, COUNT times, INFLIGHT at once
+ *   echo COUNT PROGRAM [ARG...]           one byte to a program on a terminal, and back, COUNT times
+ *   status COUNT                          environment/status, COUNT times
+ *   hold COUNT PROGRAM [ARG...]           start COUNT programs and leave them running
+ *   drop                                  terminate what `hold` started, wait until all are closed
+ *
+ * As a library client would, it asks for acknowledged output where it can and acknowledges every 128 KiB. */
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "measure.h"
+#include "message.h"
+
+extern char **environ;
+
+enum { BUFFER = 1 << 20, ACK_BYTES = 128 * 1024, MAX_WORDS = 64 };
+
+static struct {
+    const struct codec *codec;
+    int in, out;
+    char buffer[BUFFER];
+    size_t start, end, seen; /* of what was received: first unread byte, end, bytes after start already searched */
+    bool acks;
+    int64_t next_id;         /* requests and processes are numbered together, so a start has its process's number */
+    int64_t held_from, held_to;
+} peer;
+
+static struct request request;
+
+void put(struct request *r, const void *data, size_t length) {
+    if (length > REQUEST_ROOM - r->used) die("request too long");
+    memcpy(r->data + r->used, data, length);
+    r->used += length;
+}
+
+bool same(const char *name, size_t length, const char *wanted) {
+    return length == strlen(wanted) && !memcmp(name, wanted, length);
+}
+
+enum kind kind_of_method(const char *name, size_t length) {
+    if (same(name, length, "process/output")) return OUTPUT;
+    if (same(name, length, "process/exited")) return EXITED;
+    if (same(name, length, "process/closed")) return CLOSED;
+    return OTHER;
+}
+
+int64_t process_number(const char *id, size_t length) {
+    int64_t value = 0;
+    for (size_t i = 1; i < length; i++)
+        value = value * 10 + (id[i] - '0');
+    return value;
+}
+
+/* ---- sending ---- */
+
+static void send_request(void) {
+    peer.codec->finish(&request);
+    for (size_t sent = 0; sent < request.used;)
+        sent += (size_t)check(write(peer.out, request.data + sent, request.used - sent), "write");
+}
+
+/* Begins a message with `members` parameters; id -1 makes it a notification. */
+static void begin(int64_t id, const char *method, size_t members) {
+    const struct codec *c = peer.codec;
+    c->begin(&request);
+    c->map(&request, id < 0 ? 2 : 3);
+    if (id >= 0) {
+        c->key(&request, "id");
+        c->integer(&request, id);
+    }
+    c->key(&request, "method");
+    c->text(&request, method);
+    c->key(&request, "params");
+    c->map(&request, members);
+}
+
+static void finish(void) {
+    peer.codec->end_map(&request);
+    peer.codec->end_map(&request);
+    send_request();
+}
+
+static void member_text(const char *name, const char *value) {
+    peer.codec->key(&request, name);
+    peer.codec->text(&request, value);
+}
+
+static void member_boolean(const char *name, bool value) {
+    peer.codec->key(&request, name);
+    peer.codec->boolean(&request, value);
+}
+
+static void member_process(int64_t process) {
+    char name[24];
+    snprintf(name, sizeof name, "p%lld", (long long)process);
+    member_text("processId", name);
+}
+
+static int64_t start(char **argv, bool tty) {
+    const struct codec *c = peer.codec;
+    int64_t id = peer.next_id++;
+    size_t count = 0;
+    while (argv[count])
+        count++;
+    begin(id, "process/start", 5);
+    member_process(id);
+    c->key(&request, "argv");
+    c->list(&request, count);
+    for (size_t i = 0; i < count; i++)
+        c->text(&request, argv[i]);
+    c->end_list(&request);
+    member_text("cwd", "file:///");
+    c->key(&request, "env");
+    c->map(&request, 1);
+    member_text("PATH", "/usr/bin:/bin");
+    c->end_map(&request);
+    member_boolean("tty", tty);
+    finish();
+    return id;
+}
+
+static int64_t write_byte(int64_t process, char byte) {
+    char write_id[24];
+    int64_t id = peer.next_id++;
+    snprintf(write_id, sizeof write_id, "%lld", (long long)id);
+    begin(id, "process/write", 3);
+    member_process(process);
+    peer.codec->key(&request, "chunk");
+    peer.codec->byte(&request, byte);
+    member_text("writeId", write_id);
+    finish();
+    return id;
+}
+
+static int64_t terminate(int64_t process) {
+    int64_t id = peer.next_id++;
+    begin(id, "process/terminate", 1);
+    member_process(process);
+    finish();
+    return id;
+}
+
+static void acknowledge(int64_t process, int64_t seq) {
+    begin(-1, "process/ack", 2);
+    member_process(process);
+    peer.codec->key(&request, "seq");
+    peer.codec->integer(&request, seq);
+    finish();
+}
+
+/* ---- receiving ---- */
+
+static void receive(void) {
+    if (peer.start == peer.end) {
+        peer.start = peer.end = 0;
+    } else if (peer.end == BUFFER) {
+        if (!peer.start) die("a message is longer than the buffer");
+        memmove(peer.buffer, peer.buffer + peer.start, peer.end - peer.start);
+        peer.end -= peer.start;
+        peer.start = 0;
+    }
+    long got = check(read(peer.in, peer.buffer + peer.end, BUFFER - peer.end), "read");
+    if (!got) die("the server closed the connection");
+    peer.end += (size_t)got;
+}
+
+/* The next message; an error answer and a failed command end the program. */
+static struct message next(void) {
+    size_t length;
+    while (!(length = peer.codec->frame(peer.buffer + peer.start, peer.end - peer.start, peer.seen))) {
+        peer.seen = peer.end - peer.start;
+        receive();
+    }
+    const char *frame = peer.buffer + peer.start;
+    struct message message = peer.codec->parse(frame, length);
+    if (message.failed) {
+        fprintf(stderr, "reference: error answer: %.*s\n", (int)length, frame);
+        exit(1);
+    }
+    peer.start += length;
+    peer.seen = 0;
+    return message;
+}
+
+static void wait_answer(int64_t id) {
+    struct message message;
+    do
+        message = next();
+    while (message.kind != ANSWER || message.id != id);
+}
+
+/* ---- workloads ---- */
+
+struct command {
+    uint64_t begun, unacknowledged;
+    bool answered, closed;
+};
+
+static void run(long count, long inflight, char **argv) {
+    struct command *commands = allocate((size_t)count, sizeof *commands);
+    uint64_t *each = allocate((size_t)count, sizeof *each);
+    int64_t first = peer.next_id;
+    long started = 0, done = 0;
+    uint64_t bytes = 0, begun = now_ns();
+    while (done < count) {
+        for (; started < count && started - done < inflight; started++) {
+            commands[started].begun = now_ns();
+            start(argv, false);
+        }
+        struct message message = next();
+        int64_t index = (message.kind == ANSWER ? message.id : message.process) - first;
+        if (message.kind == OTHER || index < 0 || index >= count) continue;
+        struct command *command = &commands[index];
+        if (message.kind == OUTPUT) {
+            bytes += message.bytes;
+            command->unacknowledged += message.bytes;
+            if (peer.acks && command->unacknowledged >= ACK_BYTES) {
+                acknowledge(message.process, message.seq);
+                command->unacknowledged = 0;
+            }
+            continue;
+        }
+        if (message.kind == EXITED && message.exit_code) die("the command failed");
+        command->answered |= message.kind == ANSWER;
+        command->closed |= message.kind == CLOSED;
+        if (message.kind != EXITED && command->answered && command->closed) {
+            each[index] = now_ns() - command->begun;
+            done++;
+        }
+    }
+    report(now_ns() - begun, bytes, each, count);
+    free(commands);
+    free(each);
+}
+
+/* Waits for one byte of output and, when `id` is not -1, the answer to that request; returns when the byte came. */
+static uint64_t wait_byte(int64_t process, int64_t id) {
+    uint64_t came = 0, bytes = 0;
+    for (bool answered = id < 0; !bytes || !answered;) {
+        struct message message = next();
+        if (message.kind == CLOSED) die("the echo program ended");
+        answered |= message.kind == ANSWER && message.id == id;
+        if (message.kind == OUTPUT && message.process == process) {
+            bytes += message.bytes;
+            came = now_ns();
+        }
+    }
+    if (bytes != 1) die("not one byte came back");
+    return came;
+}
+
+static void wait_closed(int64_t first, int64_t last) {
+    for (int64_t left = last - first; left > 0;) {
+        struct message message = next();
+        left -= message.kind == CLOSED && message.process >= first && message.process < last;
+    }
+}
+
+static void echo(long count, char **argv) {
+    uint64_t *each = allocate((size_t)count, sizeof *each);
+    int64_t process = start(argv, true);
+    wait_byte(process, process); /* the program says that the terminal is raw */
+    uint64_t begun = now_ns();
+    for (long i = 0; i < count; i++) {
+        uint64_t sent = now_ns();
+        each[i] = wait_byte(process, write_byte(process, 'x')) - sent;
+    }
+    uint64_t total = now_ns() - begun;
+    terminate(process);
+    wait_closed(process, process + 1);
+    report(total, (uint64_t)count, each, count);
+    free(each);
+}
+
+static void status(long count) {
+    uint64_t *each = allocate((size_t)count, sizeof *each);
+    uint64_t begun = now_ns();
+    for (long i = 0; i < count; i++) {
+        uint64_t sent = now_ns();
+        int64_t id = peer.next_id++;
+        begin(id, "environment/status", 0);
+        finish();
+        wait_answer(id);
+        each[i] = now_ns() - sent;
+    }
+    report(now_ns() - begun, 0, each, count);
+    free(each);
+}
+
+static void hold(long count, char **argv) {
+    uint64_t begun = now_ns();
+    peer.held_from = peer.next_id;
+    for (long i = 0; i < count; i++)
+        wait_answer(start(argv, false));
+    peer.held_to = peer.next_id;
+    report(now_ns() - begun, 0, NULL, 0);
+}
+
+static void drop(void) {
+    uint64_t begun = now_ns();
+    for (int64_t process = peer.held_from; process < peer.held_to; process++)
+        terminate(process);
+    wait_closed(peer.held_from, peer.held_to);
+    peer.held_from = peer.held_to;
+    report(now_ns() - begun, 0, NULL, 0);
+}
+
+/* ---- connecting ---- */
+
+static void connect_unix(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path) die("socket path too long");
+    strcpy(address.sun_path, path);
+    peer.in = peer.out = (int)check(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+    check(connect(peer.in, (struct sockaddr *)&address, sizeof address), "connect");
+}
+
+static pid_t connect_stdio(char **argv) {
+    int in[2], out[2];
+    pid_t pid;
+    check(pipe2(in, O_CLOEXEC), "pipe2");
+    check(pipe2(out, O_CLOEXEC), "pipe2");
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, in[0], 0);
+    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+    errno = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ);
+    check(errno ? -1 : 0, "posix_spawn");
+    posix_spawn_file_actions_destroy(&actions);
+    close(in[0]);
+    close(out[1]);
+    peer.in = out[0];
+    peer.out = in[1];
+    return pid;
+}
+
+static void handshake(void) {
+    int64_t id = peer.next_id++;
+    begin(id, "initialize", peer.acks ? 2 : 1);
+    member_text("clientName", "bench");
+    if (peer.acks) member_boolean("acks", true);
+    finish();
+    begin(-1, "initialized", 0);
+    finish();
+    wait_answer(id);
+}
+
+static void obey(char **words, int count) {
+    if (count >= 4 && !strcmp(words[0], "run"))
+        run(number(words[1]), number(words[2]), words + 3);
+    else if (count >= 3 && !strcmp(words[0], "echo"))
+        echo(number(words[1]), words + 2);
+    else if (count == 2 && !strcmp(words[0], "status"))
+        status(number(words[1]));
+    else if (count >= 3 && !strcmp(words[0], "hold"))
+        hold(number(words[1]), words + 2);
+    else if (count == 1 && !strcmp(words[0], "drop"))
+        drop();
+    else
+        die("unknown workload");
+}
+
+int main(int argc, char **argv) {
+    static char line[4096];
+    pid_t pid = 0;
+    if (argc < 3) die("usage: client unix PATH | client stdio PROGRAM [ARG...]");
+    if (!strcmp(argv[1], "unix")) {
+        peer.codec = &cbor_codec;
+        peer.acks = true;
+        connect_unix(argv[2]);
+    } else {
+        peer.codec = &json_codec;
+        pid = connect_stdio(argv + 2);
+    }
+    handshake();
+    printf("{\"pid\": %d}\n", (int)pid);
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) {
+        char *words[MAX_WORDS + 1], *rest = line;
+        int count = 0;
+        while (count < MAX_WORDS && (words[count] = strsep(&rest, " \n")) && *words[count])
+            count++;
+        words[count] = NULL;
+        obey(words, count);
+    }
+    return 0;
+}
