@@ -1,0 +1,1 @@
+"""The compiled core: processes, logs, channels."""

@@ -1,0 +1,172 @@
+# The C core as Cython sees it; each header says what its functions do.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from posix.types cimport pid_t
+
+cdef extern from "sys/resource.h" nogil:
+    ctypedef unsigned long rlim_t
+    struct rlimit:
+        rlim_t rlim_cur
+        rlim_t rlim_max
+
+cdef extern from "engine/core/log.h" nogil:
+    enum: LOG_STREAMS
+    enum log_policy:
+        LOG_BLOCK
+        LOG_DROP_OLDEST
+    enum log_mark:
+        LOG_OUTPUT
+        LOG_EXITED
+        LOG_CLOSED
+    struct log_record:
+        uint64_t pos
+        uint64_t offset
+        uint32_t length
+        uint8_t stream
+        uint8_t mark
+    struct log_budget:
+        size_t memory_used
+        uint64_t spill_used
+    struct log_cursor:
+        uint64_t next_seq
+        uint64_t protected_seq
+        uint64_t offset[3]
+    ctypedef void (*log_digest_fn)(void *arg, int stream, const void *data, size_t length) noexcept
+    struct log:
+        uint64_t retention
+        int spill_errno
+        uint64_t base_seq
+        uint64_t total[3]
+        uint64_t base_offset[3]
+        uint32_t crc[3]
+        log_digest_fn digest
+        void *digest_arg
+    uint64_t log_next_seq(const log *log)
+    const log_record *log_find(const log *log, uint64_t seq)
+    int log_copy(const log *log, uint64_t pos, size_t length, void *to)
+    void log_handed(log *log, uint64_t seq)
+    void log_offsets_at(const log *log, uint64_t seq, uint64_t *offset)
+
+cdef extern from "engine/core/frame.h" nogil:
+    struct span:
+        const uint8_t *data
+        size_t length
+
+cdef extern from "engine/core/spawn.h" nogil:
+    enum spawn_stage:
+        SPAWN_OK
+    struct spawn_rlimit:
+        int resource
+        rlimit limit
+    struct spawn_plan:
+        const char *const *paths
+        char *const *argv
+        char *const *envp
+        const char *cwd
+        const spawn_rlimit *rlimits
+        size_t rlimit_count
+        bint tty
+        unsigned short rows
+        unsigned short cols
+        bint stdin_pipe
+        int cgroup_fd
+    const char *spawn_stage_name(spawn_stage stage)
+
+cdef extern from "engine/core/pty.h" nogil:
+    int pty_resize(int master, unsigned short rows, unsigned short cols)
+
+cdef extern from "engine/core/reactor.h" nogil:
+    struct source:
+        int fd
+    enum event_kind:
+        EVENT_FRAME
+        EVENT_QUEUED
+        EVENT_OVERSIZE
+        EVENT_EOF
+        EVENT_BROKEN
+        EVENT_DRAINED
+        EVENT_MARK
+        EVENT_GAP
+        EVENT_EXITED
+        EVENT_ENDED
+        EVENT_NEWS
+        EVENT_WRITTEN
+    struct event:
+        event_kind kind
+        process *process
+        channel *channel
+        const uint8_t *data
+        size_t length
+        uint64_t number
+        uint64_t last
+        int error
+        uint64_t bytes[3]
+    struct engine:
+        int epoll_fd
+        log_budget budget
+        event *events
+        size_t event_count
+        bint out_of_memory
+        channel *dirty
+        size_t processes
+        size_t channels
+    int engine_init(engine *engine, size_t memory_limit, const char *spill_dir, uint64_t spill_limit)
+    void engine_destroy(engine *engine)
+    bint engine_poll(engine *engine)
+    void engine_wake(engine *engine)
+
+cdef extern from "engine/core/channel.h" nogil:
+    struct cursor:
+        log_cursor at
+        span name
+    struct channel:
+        void *handle
+        bint hot
+        bint acks
+        uint32_t max_frame
+        size_t control_bytes
+    int channel_open(engine *engine, int in_fd, int out_fd, uint32_t max_frame, channel **channel)
+    void channel_free(channel *channel)
+    int channel_send(channel *channel, const uint8_t *body, size_t length)
+    cursor *channel_attach(channel *channel, process *process, span name, uint64_t after_seq, bint protect)
+    cursor *channel_cursor(channel *channel, const process *process)
+    void cursor_free(cursor *cursor)
+    int cursor_pass(cursor *cursor, uint64_t seq, const uint8_t *body, size_t length)
+    void cursor_skip(cursor *cursor)
+    void cursor_acked(cursor *cursor, uint64_t seq)
+    uint64_t cursor_unconfirmed(const cursor *cursor)
+    void channel_notify_drained(channel *channel)
+
+cdef extern from "engine/core/process.h" nogil:
+    struct retention:
+        log_policy policy
+        uint64_t bytes
+        size_t memory
+    struct process:
+        void *handle
+        pid_t pid
+        bint tty
+        source output[2]
+        source input
+        log log
+        bint exited
+        bint ended
+        bint watched
+        size_t queued
+        int exit_kind
+        int exit_status
+    enum write_result:
+        WRITE_DONE
+        WRITE_REPEATED
+        WRITE_QUEUED
+        WRITE_CLOSED
+        WRITE_FULL
+        WRITE_FAILED
+    int process_start(engine *engine, const spawn_plan *plan, retention retention, process **process,
+                      spawn_stage *stage)
+    void process_free(process *process)
+    write_result process_write(process *process, span data, span id, uint64_t *ticket, int *error)
+    bint process_close_input(process *process)
+    int process_signal(process *process, int number)
+    uint64_t process_mark(process *process, log_mark mark)
+    void process_hold(process *process, uint64_t from_seq)
+    void process_release(process *process)

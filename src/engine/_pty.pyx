@@ -1,0 +1,585 @@
+# cython: language_level=3
+"""The Cython face of the engine: Engine, Process and Channel over the C core.
+
+One thread owns an engine and everything it made.  `Engine.poll()` does the work, without the interpreter lock; the
+other methods only change state and never wait.
+"""
+
+import errno
+import os
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdlib cimport free, malloc
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from execnode.engine cimport _core as core
+
+STREAMS = ("stdout", "stderr", "pty")
+
+FRAME = core.EVENT_FRAME
+QUEUED = core.EVENT_QUEUED
+OVERSIZE = core.EVENT_OVERSIZE
+EOF = core.EVENT_EOF
+BROKEN = core.EVENT_BROKEN
+DRAINED = core.EVENT_DRAINED
+MARK = core.EVENT_MARK
+GAP = core.EVENT_GAP
+EXITED = core.EVENT_EXITED
+ENDED = core.EVENT_ENDED
+NEWS = core.EVENT_NEWS
+WRITTEN = core.EVENT_WRITTEN
+
+MARK_EXITED = core.LOG_EXITED
+MARK_CLOSED = core.LOG_CLOSED
+
+ACCEPTED = core.WRITE_DONE
+REPEATED = core.WRITE_REPEATED
+WAITING = core.WRITE_QUEUED
+CLOSED = core.WRITE_CLOSED
+FULL = core.WRITE_FULL
+FAILED = core.WRITE_FAILED
+
+
+class SpawnError(OSError):
+    """A process could not be started.
+
+    `errno` and `strerror` as in OSError; `stage` names what was being done, after the system call or the thing made:
+    pipe, pty, clone, setsid, terminal, stdio, chdir, setrlimit or execve.
+    """
+
+    stage: str
+
+    def __init__(self, stage, number):
+        super().__init__(number, os.strerror(number))
+        self.stage = stage
+
+    def __str__(self):
+        return f"{self.stage}: {self.strerror}"
+
+
+cdef int check(int result) except -1:
+    """Turn -errno into an exception: the one place where that happens."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return 0
+
+
+cdef core.span span_of(bytes data):
+    cdef core.span span
+    span.data = <const uint8_t *>PyBytes_AS_STRING(data)
+    span.length = PyBytes_GET_SIZE(data)
+    return span
+
+
+cdef char **pointers(list strings) except NULL:
+    """A NULL-terminated array of pointers into the bytes objects of a list; to be freed by the caller."""
+    cdef Py_ssize_t count = len(strings)
+    cdef char **array = <char **>malloc((count + 1) * sizeof(char *))
+    cdef Py_ssize_t i
+    if array == NULL:
+        raise MemoryError
+    for i in range(count):
+        array[i] = PyBytes_AS_STRING(strings[i])
+    array[count] = NULL
+    return array
+
+
+cdef dict by_stream(const uint64_t *counts, bint tty):
+    """Bytes by the names of the streams that this kind of process has."""
+    if tty:
+        return {"pty": counts[2]}
+    return {"stdout": counts[0], "stderr": counts[1]}
+
+
+cdef void update_hashers(void *arg, int stream, const void *data, size_t length) noexcept with gil:
+    cdef Process process = <Process>arg
+    try:
+        process.hashers[stream].update(<const char[:length]><const char *>data)
+    except BaseException as error:  # kept for digest(): there is nobody to raise it to here
+        process.hash_error = error
+
+
+cdef class Engine:
+    """Owns the epoll descriptor, the children and the connections.
+
+    `memory_limit` bounds the bytes of output kept in memory by all processes together; above it, or above a process's
+    own share, output goes to unlinked files in `spill_dir` (None: nowhere) of at most `spill_limit` bytes together.
+    """
+
+    cdef core.engine engine
+    cdef bint open
+    cdef bint polling
+    cdef set alive
+    cdef readonly bint busy
+    cdef public bint waited_for
+
+    def __cinit__(self, *, size_t memory_limit, spill_dir=None, uint64_t spill_limit=0):
+        cdef bytes folder = b"" if spill_dir is None else os.fsencode(spill_dir)
+        self.alive = set()
+        check(core.engine_init(&self.engine, memory_limit, NULL if spill_dir is None else PyBytes_AS_STRING(folder),
+                               spill_limit))
+        self.open = True
+
+    def __dealloc__(self):
+        if self.open:
+            core.engine_destroy(&self.engine)
+
+    cdef int usable(self) except -1:
+        if not self.open:
+            raise ValueError("the engine is closed")
+        if self.polling:
+            raise RuntimeError("the engine belongs to another thread, which is polling it")
+        return 0
+
+    def fileno(self):
+        """The descriptor to wait for: readable when poll() has something to do."""
+        self.usable()
+        return self.engine.epoll_fd
+
+    @property
+    def processes(self):
+        """How many Process objects are open."""
+        return self.engine.processes
+
+    @property
+    def channels(self):
+        """How many Channel objects are open."""
+        return self.engine.channels
+
+    @property
+    def memory_used(self):
+        """Bytes of memory that logs hold for output."""
+        return self.engine.budget.memory_used
+
+    @property
+    def spill_used(self):
+        """Bytes of output that live in spill files."""
+        return self.engine.budget.spill_used
+
+    def wake(self):
+        """Make fileno() readable, so that whoever waits for it calls poll()."""
+        self.usable()
+        core.engine_wake(&self.engine)
+
+    cdef void touched(self):
+        # Something was queued outside poll(): whoever waits for the descriptor has to look again.
+        if self.waited_for and self.engine.dirty != NULL:
+            self.waited_for = False
+            core.engine_wake(&self.engine)
+
+    def poll(self):
+        """Move all bytes that can be moved now; return what needs a decision, as a list of tuples.
+
+        Each tuple starts with its kind and the Channel or Process concerned:
+
+        - (FRAME, channel, body): a whole frame; (QUEUED, channel, body, ticket): a process/write that is under way;
+        - (OVERSIZE, channel, size), (EOF, channel), (BROKEN, channel, errno), (DRAINED, channel);
+        - (MARK, channel, process, seq, mark), (GAP, channel, process, first, last, bytes by stream): to be answered
+          with channel.pass_on() before the next poll();
+        - (EXITED, process), (ENDED, process), (NEWS, process), (WRITTEN, process, ticket, errno).
+
+        `busy` then tells whether there may be more to do at once.
+        """
+        self.usable()
+        self.polling = True
+        with nogil:
+            self.busy = core.engine_poll(&self.engine)
+        self.polling = False
+        if self.engine.out_of_memory:
+            self.engine.out_of_memory = False
+            raise MemoryError("the engine could not keep an event or a record")
+        cdef list events = []
+        cdef size_t i
+        for i in range(self.engine.event_count):
+            events.append(self.translate(&self.engine.events[i]))
+        return events
+
+    cdef tuple translate(self, core.event *event):
+        cdef core.event_kind kind = event.kind
+        cdef object channel = <object>event.channel.handle if event.channel != NULL else None
+        cdef object process = <object>event.process.handle if event.process != NULL else None
+        if kind == core.EVENT_FRAME:
+            return (FRAME, channel, PyBytes_FromStringAndSize(<char *>event.data, event.length))
+        if kind == core.EVENT_QUEUED:
+            return (QUEUED, channel, PyBytes_FromStringAndSize(<char *>event.data, event.length), event.number)
+        if kind == core.EVENT_OVERSIZE:
+            return (OVERSIZE, channel, event.number)
+        if kind == core.EVENT_BROKEN:
+            return (BROKEN, channel, event.error)
+        if kind == core.EVENT_EOF or kind == core.EVENT_DRAINED:
+            return (<int>kind, channel)
+        if kind == core.EVENT_MARK:
+            return (MARK, channel, process, event.number, event.error)
+        if kind == core.EVENT_GAP:
+            return (GAP, channel, process, event.number, event.last, by_stream(event.bytes, event.process.tty))
+        if kind == core.EVENT_WRITTEN:
+            return (WRITTEN, process, event.number, event.error)
+        return (<int>kind, process)
+
+    def open_channel(self, int in_fd, int out_fd, *, uint32_t max_frame):
+        """Take over a connection's descriptors (the same one twice for a socket)."""
+        self.usable()
+        cdef Channel channel = Channel.__new__(Channel)
+        check(core.channel_open(&self.engine, in_fd, out_fd, max_frame, &channel.channel))
+        channel.engine = self
+        channel.channel.handle = <void *>channel
+        self.alive.add(channel)
+        return channel
+
+    def spawn(self, list paths, list argv, list env, bytes cwd, *, size=None, bint stdin=False, int cgroup_fd=-1,
+              dict rlimits=None, bint drop_oldest=False, uint64_t retention=1 << 20, size_t memory=1 << 20,
+              dict hashers=None):
+        """Start a process (see core/spawn.h) and return its Process.
+
+        `paths` are the programs to try in order, `argv` and `env` (b"NAME=value") what the program sees, all bytes
+        without NUL; `size` (rows, columns) asks for a terminal; `rlimits` maps RLIMIT_* to (soft, hard).
+        `retention` bytes of output are kept, up to `memory` of them in memory.  `hashers` maps a stream's number
+        (its index in STREAMS) to a hashlib object that gets every byte; without, streams get a CRC-32C.
+        Raises SpawnError.
+        """
+        self.usable()
+        cdef core.spawn_plan plan
+        cdef core.spawn_stage stage = core.SPAWN_OK
+        cdef core.retention kept
+        cdef core.spawn_rlimit limits[16]
+        cdef Process process = Process.__new__(Process)
+        cdef char **path_array = NULL
+        cdef char **argv_array = NULL
+        cdef char **env_array = NULL
+        cdef int error
+        plan.rlimit_count = 0
+        for resource, (soft, hard) in (rlimits or {}).items():
+            if plan.rlimit_count == 16:
+                raise ValueError("more resource limits than there are resources")
+            limits[plan.rlimit_count].resource = resource
+            limits[plan.rlimit_count].limit.rlim_cur = soft
+            limits[plan.rlimit_count].limit.rlim_max = hard
+            plan.rlimit_count += 1
+        for strings in (paths, argv, env):
+            for string in strings:
+                if type(string) is not bytes or b"\0" in string:
+                    raise ValueError("arguments and environment must be bytes without NUL")
+        try:
+            path_array = pointers(paths)
+            argv_array = pointers(argv)
+            env_array = pointers(env)
+            plan.paths = <const char *const *>path_array
+            plan.argv = argv_array
+            plan.envp = env_array
+            plan.cwd = PyBytes_AS_STRING(cwd)
+            plan.rlimits = limits
+            plan.tty = size is not None
+            plan.rows, plan.cols = size or (0, 0)
+            plan.stdin_pipe = stdin
+            plan.cgroup_fd = cgroup_fd
+            kept.policy = core.LOG_DROP_OLDEST if drop_oldest else core.LOG_BLOCK
+            kept.bytes = retention
+            kept.memory = memory
+            with nogil:
+                error = core.process_start(&self.engine, &plan, kept, &process.process, &stage)
+        finally:
+            free(path_array)
+            free(argv_array)
+            free(env_array)
+        if error:
+            if stage == core.SPAWN_OK:
+                raise MemoryError
+            raise SpawnError(core.spawn_stage_name(stage).decode(), error)
+        process.engine = self
+        process.process.handle = <void *>process
+        if hashers is not None:
+            process.hashers = hashers
+            process.process.log.digest = update_hashers
+            process.process.log.digest_arg = <void *>process
+        self.alive.add(process)
+        return process
+
+    def close(self):
+        """Close every Channel and Process, then the engine.  Children are not killed by this."""
+        if not self.open:
+            return
+        self.usable()
+        for each in list(self.alive):
+            each.close()
+        self.open = False
+        core.engine_destroy(&self.engine)
+
+
+cdef class Process:
+    """A child process and its output log."""
+
+    cdef core.process *process
+    cdef Engine engine
+    cdef dict hashers
+    cdef object hash_error
+    cdef public object owner
+
+    cdef core.process *get(self) except NULL:
+        if self.process == NULL:
+            raise ValueError("the process was closed")
+        self.engine.usable()
+        return self.process
+
+    @property
+    def pid(self):
+        return self.get().pid
+
+    @property
+    def tty(self):
+        return self.get().tty
+
+    @property
+    def exited(self):
+        """Whether it was reaped."""
+        return self.get().exited
+
+    @property
+    def ended(self):
+        """Whether it has exited and all its output is in the log."""
+        return self.get().ended
+
+    @property
+    def exit_code(self):
+        """The exit code, None for a death by signal or an unknown end."""
+        cdef core.process *p = self.get()
+        return p.exit_status if p.exit_kind == 1 else None  # CLD_EXITED
+
+    @property
+    def exit_signal(self):
+        """The number of the signal that killed it, or None."""
+        cdef core.process *p = self.get()
+        return p.exit_status if p.exit_kind in (2, 3) else None  # CLD_KILLED, CLD_DUMPED
+
+    @property
+    def next_seq(self):
+        """The seq that the next record of the log will get."""
+        return core.log_next_seq(&self.get().log)
+
+    @property
+    def base_seq(self):
+        """The seq of the oldest record kept."""
+        return self.get().log.base_seq
+
+    @property
+    def retention(self):
+        """How many bytes the log keeps at most."""
+        return self.get().log.retention
+
+    @property
+    def input_open(self):
+        """Whether there is a standard input to write to."""
+        return self.get().input.fd >= 0
+
+    @property
+    def watched(self):
+        """Set it to get one NEWS event when the log next grows."""
+        return self.get().watched
+
+    @watched.setter
+    def watched(self, bint value):
+        self.get().watched = value
+
+    def totals(self):
+        """Bytes ever written, by stream."""
+        cdef core.process *p = self.get()
+        return by_stream(p.log.total, p.tty)
+
+    def digests(self):
+        """What proves the bytes of each stream: `crc32c:8 hex digits`, or the hasher's `name:hex`."""
+        cdef core.process *p = self.get()
+        cdef dict result = {}
+        if self.hash_error is not None:
+            raise self.hash_error
+        cdef int i
+        for i in range(2, 3) if p.tty else range(0, 2):
+            if self.hashers is None:
+                result[STREAMS[i]] = f"crc32c:{p.log.crc[i]:08x}"
+            else:
+                result[STREAMS[i]] = f"{self.hashers[i].name}:{self.hashers[i].hexdigest()}"
+        return result
+
+    def read(self, uint64_t after_seq, uint64_t max_bytes):
+        """Output after `after_seq`: (list of (seq, stream, offset, bytes), next_seq, gap).
+
+        Whole records, oldest first; at least one if there is one, then as many as fit in `max_bytes`.  `next_seq` is
+        where the next read goes on.  `gap` is None, or the (first, last) of the records wanted that are gone.
+        Raises OSError when a spill file cannot be read.
+        """
+        cdef core.process *p = self.get()
+        cdef core.log *log = &p.log
+        cdef uint64_t end = core.log_next_seq(log)
+        cdef uint64_t seq = after_seq + 1 if after_seq < end else end
+        cdef uint64_t taken = 0
+        cdef const core.log_record *record
+        cdef bytes data
+        cdef list chunks = []
+        gap = None
+        if seq < log.base_seq:
+            gap = (seq, log.base_seq - 1)
+            seq = log.base_seq
+        while seq < end:
+            record = core.log_find(log, seq)
+            if record.mark == core.LOG_OUTPUT:
+                if chunks and (taken + record.length > max_bytes or taken >= max_bytes):
+                    break
+                data = PyBytes_FromStringAndSize(NULL, record.length)
+                check(core.log_copy(log, record.pos, record.length, PyBytes_AS_STRING(data)))
+                chunks.append((seq, STREAMS[record.stream], record.offset, data))
+                taken += record.length
+            seq += 1
+        core.log_handed(log, seq - 1)
+        return chunks, seq, gap
+
+    def write(self, bytes data, bytes write_id=b""):
+        """Write to standard input: (result, ticket, errno).
+
+        `result` is ACCEPTED or REPEATED; WAITING, to be followed by a WRITTEN event with the `ticket`; CLOSED; FULL;
+        or FAILED with an `errno`.
+        """
+        cdef uint64_t ticket = 0
+        cdef int error = 0
+        cdef core.write_result result = core.process_write(self.get(), span_of(data), span_of(write_id), &ticket,
+                                                           &error)
+        return <int>result, ticket, error
+
+    def close_input(self):
+        """End standard input once what is queued was written.  False when there is none to close."""
+        return core.process_close_input(self.get())
+
+    def signal(self, int number):
+        """Signal the process group.  Raises ProcessLookupError once the leader was reaped."""
+        check(core.process_signal(self.get(), number))
+
+    def resize(self, unsigned short rows, unsigned short cols):
+        """Set the size of its terminal.  Raises OSError when it has none any more."""
+        cdef core.process *p = self.get()
+        if not p.tty or p.output[0].fd < 0:
+            raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+        check(core.pty_resize(p.output[0].fd, rows, cols))
+
+    def mark(self, int mark):
+        """Append MARK_EXITED or MARK_CLOSED to the log; returns its seq."""
+        cdef uint64_t seq = core.process_mark(self.get(), <core.log_mark>mark)
+        if seq == 0:
+            raise MemoryError
+        self.engine.touched()
+        return seq
+
+    def hold(self, uint64_t seq):
+        """Protect the log from record `seq` on, as a reader that is away would."""
+        core.process_hold(self.get(), seq)
+
+    def release(self):
+        """Protect it no longer."""
+        core.process_release(self.get())
+
+    def close(self):
+        """Forget the process and its log.  It is not killed, and nothing of it is closed but our own descriptors."""
+        if self.process == NULL:
+            return
+        self.engine.usable()
+        core.process_free(self.process)
+        self.process = NULL
+        self.owner = None
+        self.engine.alive.discard(self)
+
+
+cdef class Channel:
+    """A connection: frames in and out, and the processes it streams."""
+
+    cdef core.channel *channel
+    cdef Engine engine
+    cdef public object owner
+
+    cdef core.channel *get(self) except NULL:
+        if self.channel == NULL:
+            raise ValueError("the channel was closed")
+        self.engine.usable()
+        return self.channel
+
+    cdef core.cursor *cursor(self, Process process) except NULL:
+        cdef core.cursor *cursor = core.channel_cursor(self.get(), process.get())
+        if cursor == NULL:
+            raise KeyError("the channel does not stream this process")
+        return cursor
+
+    @property
+    def closed(self):
+        return self.channel == NULL
+
+    @property
+    def queued(self):
+        """Bytes of frames that were sent and have not left yet."""
+        return self.get().control_bytes
+
+    def ready(self, *, uint32_t max_frame, bint acks):
+        """The handshake is over: frames up to `max_frame` bytes; writes and acks may be done by the engine itself."""
+        cdef core.channel *channel = self.get()
+        channel.max_frame = max_frame
+        channel.acks = acks
+        channel.hot = True
+
+    def send(self, bytes body):
+        """Queue a frame; it leaves before any output that is not already on its way."""
+        check(core.channel_send(self.get(), <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)))
+        self.engine.touched()
+
+    def attach(self, Process process, bytes name, uint64_t after_seq, *, bint protect=True, dict offsets=None):
+        """Stream a process from the record after `after_seq`, calling it `name`.
+
+        A process that is streamed already is moved to that record.  `protect`: its retention may block for us.
+        `offsets`: how many bytes of each stream the peer has, should the record be gone and a gap be counted.
+        """
+        cdef core.channel *channel = self.get()
+        cdef core.cursor *cursor = core.channel_cursor(channel, process.get())
+        if cursor != NULL:
+            core.cursor_free(cursor)
+        cursor = core.channel_attach(channel, process.process, span_of(name), after_seq, protect)
+        if cursor == NULL:
+            raise MemoryError
+        if cursor.at.next_seq < process.process.log.base_seq:
+            for stream, count in (offsets or {}).items():
+                if stream in STREAMS:
+                    cursor.at.offset[<int>STREAMS.index(stream)] = count
+        self.engine.touched()
+
+    def skip(self, Process process):
+        """Jump over output that was not sent yet, up to the next mark or the end; it is reported as a GAP."""
+        core.cursor_skip(self.cursor(process))
+        self.engine.touched()
+
+    def pass_on(self, Process process, uint64_t seq, bytes body):
+        """Answer a MARK or GAP event: send `body` for the records up to `seq` and go on after them."""
+        check(core.cursor_pass(self.cursor(process), seq, <const uint8_t *>PyBytes_AS_STRING(body),
+                               PyBytes_GET_SIZE(body)))
+
+    def streams(self, Process process):
+        """Whether the channel streams this process."""
+        return core.channel_cursor(self.get(), process.get()) != NULL
+
+    def ack(self, Process process, uint64_t seq):
+        """The peer has everything up to `seq`."""
+        core.cursor_acked(self.cursor(process), seq)
+
+    def unconfirmed(self, Process process):
+        """The first record to keep in case the peer comes back."""
+        return core.cursor_unconfirmed(self.cursor(process))
+
+    def detach(self, Process process):
+        """Stop streaming a process."""
+        core.cursor_free(self.cursor(process))
+
+    def notify_drained(self):
+        """Ask for a DRAINED event once every frame sent has left."""
+        core.channel_notify_drained(self.get())
+        self.engine.touched()
+
+    def close(self):
+        """Close the connection; what has not left is lost."""
+        if self.channel == NULL:
+            return
+        self.engine.usable()
+        core.channel_free(self.channel)
+        self.channel = NULL
+        self.owner = None
+        self.engine.alive.discard(self)

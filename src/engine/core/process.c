@@ -1,0 +1,437 @@
+#define _GNU_SOURCE
+#include "engine/core/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Reads of one stream before others get their turn. */
+#define READS_PER_TURN 8
+/* A stream that fills a whole default pipe gets a larger one: fewer switches between writer and reader. */
+#define PIPE_DEFAULT 65536
+#define PIPE_LARGE 262144
+/* Room below which stalled output is not yet worth reading again. */
+#define UNSTALL_ROOM 4096
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static void set_source(struct source *source, enum source_kind kind, int fd, void *owner)
+{
+    *source = (struct source){.kind = kind, .fd = fd, .owner = owner};
+}
+
+int process_start(struct engine *engine, const struct spawn_plan *plan, struct retention retention,
+                  struct process **process, enum spawn_stage *stage)
+{
+    struct spawned spawned;
+    struct process *p = calloc(1, sizeof *p);
+    *stage = SPAWN_OK;
+    if (!p)
+        return ENOMEM;
+    int error = spawn(&engine->spawner, plan, &spawned, stage);
+    if (error) {
+        free(p);
+        return error;
+    }
+    p->engine = engine;
+    p->pid = spawned.pid;
+    p->tty = plan->tty;
+    p->queue_end = &p->queue;
+    set_source(&p->output[0], SOURCE_OUTPUT, spawned.output_fd, p);
+    set_source(&p->output[1], SOURCE_OUTPUT, spawned.stderr_fd, p);
+    set_source(&p->exit, SOURCE_EXIT, spawned.pidfd, p);
+    set_source(&p->input, SOURCE_INPUT, spawned.stdin_fd, p);
+    log_init(&p->log, &engine->budget, retention.policy, retention.bytes, retention.memory);
+    p->hold.process = p;
+    engine->processes++;
+    error = source_want(engine, &p->output[0], EPOLLIN);
+    if (!error && !p->tty)
+        error = source_want(engine, &p->output[1], EPOLLIN);
+    if (!error)
+        error = source_want(engine, &p->exit, EPOLLIN);
+    if (error) { /* the limit on epoll watches: end what cannot be watched */
+        kill(-p->pid, SIGKILL);
+        waitid(P_PIDFD, (id_t)p->exit.fd, &(siginfo_t){0}, WEXITED);
+        process_free(p);
+        *stage = SPAWN_CLONE;
+        return -error;
+    }
+    *process = p;
+    return 0;
+}
+
+void process_free(struct process *p)
+{
+    process_release(p);
+    while (p->log.cursors.next != &p->log.cursors)
+        cursor_free((struct cursor *)p->log.cursors.next);
+    source_close(p->engine, &p->output[0]);
+    source_close(p->engine, &p->output[1]);
+    source_close(p->engine, &p->exit);
+    source_close(p->engine, &p->input);
+    for (struct input_item *item = p->queue, *next; item; item = next) {
+        next = item->next;
+        free(item);
+    }
+    for (size_t i = 0; i < p->write_ids.count; i++)
+        free((void *)p->write_ids.ids[i].data);
+    free(p->write_ids.hashes);
+    free(p->write_ids.ids);
+    log_destroy(&p->log);
+    p->engine->processes--;
+    free(p);
+}
+
+/* ---- output ----------------------------------------------------------------------------------------------------- */
+
+static void news(struct process *p)
+{
+    for (struct log_cursor *c = p->log.cursors.next; c != &p->log.cursors; c = c->next)
+        cursor_ready((struct cursor *)c);
+    if (p->watched) {
+        struct event *event = engine_event(p->engine, EVENT_NEWS);
+        if (event) {
+            p->watched = false;
+            event->process = p;
+        }
+    }
+}
+
+static void check_ended(struct process *p)
+{
+    if (p->exited && !p->ended && p->output[0].fd < 0 && p->output[1].fd < 0) {
+        struct event *event = engine_event(p->engine, EVENT_ENDED);
+        if (event) {
+            p->ended = true;
+            event->process = p;
+        }
+    }
+}
+
+static void input_failed(struct process *p, int error);
+
+static void output_closed(struct process *p, int index)
+{
+    source_close(p->engine, &p->output[index]);
+    if (p->tty)
+        input_failed(p, EIO); /* nobody is left to read it */
+    check_ended(p);
+}
+
+static void stall(struct process *p, int index)
+{
+    source_want(p->engine, &p->output[index], 0);
+    p->stalled[index] = true;
+}
+
+/* Read once.  Returns true when there may be more to read at once. */
+static bool read_output(struct process *p, int index, bool hung_up)
+{
+    struct source *source = &p->output[index];
+    struct iovec iov[2];
+    int count;
+    ssize_t room = log_reserve(&p->log, LOG_CHUNK_MAX, iov, &count);
+    if (room <= 0) {
+        stall(p, index);
+        return false;
+    }
+    ssize_t n = readv(source->fd, iov, count);
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return false;
+    if (n <= 0) { /* end of file; a terminal whose last user has left says EIO */
+        output_closed(p, index);
+        return false;
+    }
+    int stream = p->tty ? LOG_PTY : index == 0 ? LOG_STDOUT : LOG_STDERR;
+    if (log_commit(&p->log, stream, (size_t)n) < 0) {
+        /* The bytes are out of the pipe and there is no memory for 24 bytes of record: nothing honest is left. */
+        p->engine->out_of_memory = true;
+        return false;
+    }
+    news(p);
+    if (n == PIPE_DEFAULT && !p->tty && !p->pipe_grown[index]) {
+        p->pipe_grown[index] = true;
+        fcntl(source->fd, F_SETPIPE_SZ, PIPE_LARGE); /* refused above a user's quota: fine */
+    }
+    /* A short read emptied a pipe.  Not so a terminal, which gives what one buffer holds. */
+    return hung_up || p->tty || n == room;
+}
+
+void process_readable(struct process *p, int index, uint32_t events)
+{
+    for (int i = 0; i < READS_PER_TURN && p->output[index].fd >= 0; i++)
+        if (!read_output(p, index, events & EPOLLHUP))
+            break;
+}
+
+void process_unstall(struct process *p)
+{
+    struct iovec iov[2];
+    int count;
+    if (!p->stalled[0] && !p->stalled[1])
+        return;
+    ssize_t room = log_reserve(&p->log, LOG_CHUNK_MAX, iov, &count);
+    if (room < UNSTALL_ROOM && room < (ssize_t)(p->log.retention / 4))
+        return;
+    for (int i = 0; i < 2; i++)
+        if (p->stalled[i]) {
+            p->stalled[i] = false;
+            source_want(p->engine, &p->output[i], EPOLLIN);
+        }
+}
+
+void process_hold(struct process *p, uint64_t from)
+{
+    process_release(p);
+    log_attach(&p->log, &p->hold.at, from ? from - 1 : 0, true);
+}
+
+void process_release(struct process *p)
+{
+    log_detach(&p->hold.at);
+    process_unstall(p);
+}
+
+uint64_t process_mark(struct process *p, enum log_mark mark)
+{
+    uint64_t seq = log_append_mark(&p->log, mark);
+    if (mark == LOG_CLOSED)
+        log_shrink(&p->log);
+    news(p);
+    return seq;
+}
+
+/* ---- exit ------------------------------------------------------------------------------------------------------- */
+
+void process_exited(struct process *p)
+{
+    siginfo_t info = {0};
+    if (waitid(P_PIDFD, (id_t)p->exit.fd, &info, WEXITED | WNOHANG) == 0) {
+        if (info.si_pid == 0)
+            return; /* not yet */
+        p->exit_kind = info.si_code;
+        p->exit_status = info.si_status;
+    } /* else somebody else reaped it, or SIGCHLD is ignored: the status is lost and exit_kind stays 0 */
+    p->exited = true;
+    source_close(p->engine, &p->exit);
+    /* What it wrote before it ended is in its pipes now: let that come first. */
+    for (int i = 0; i < 2; i++)
+        if (p->output[i].fd >= 0 && !p->stalled[i])
+            process_readable(p, i, EPOLLHUP);
+    struct event *event = engine_event(p->engine, EVENT_EXITED);
+    if (event)
+        event->process = p;
+    check_ended(p);
+    news(p);
+}
+
+int process_signal(struct process *p, int number)
+{
+    /* Until it is reaped, its pid cannot be anybody else's. */
+    if (p->exited)
+        return -ESRCH;
+    return kill(-p->pid, number) < 0 ? -errno : 0;
+}
+
+/* ---- input ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t hash(struct span id)
+{
+    uint64_t value = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < id.length; i++)
+        value = (value ^ id.data[i]) * 1099511628211u;
+    return value;
+}
+
+static bool ids_contain(const struct write_ids *ids, struct span id, uint64_t value)
+{
+    for (size_t i = 0; i < ids->count; i++)
+        if (ids->hashes[i] == value && ids->ids[i].length == id.length &&
+            memcmp(ids->ids[i].data, id.data, id.length) == 0)
+            return true;
+    return false;
+}
+
+static bool ids_room(struct write_ids *ids)
+{
+    if (ids->count < ids->cap || ids->cap == WRITE_IDS_MAX)
+        return true;
+    size_t cap = ids->cap ? ids->cap * 4 : 16;
+    uint64_t *hashes = realloc(ids->hashes, cap * sizeof *hashes);
+    if (hashes)
+        ids->hashes = hashes;
+    struct span *spans = hashes ? realloc(ids->ids, cap * sizeof *spans) : NULL;
+    if (!spans)
+        return false;
+    ids->ids = spans;
+    ids->cap = cap;
+    return true;
+}
+
+/* Remember an accepted id, forgetting the oldest when full.  Out of memory: the id is not remembered. */
+static void ids_add(struct write_ids *ids, struct span id, uint64_t value)
+{
+    uint8_t *copy = id.length && ids_room(ids) ? malloc(id.length) : NULL;
+    if (!copy)
+        return;
+    memcpy(copy, id.data, id.length);
+    size_t at = ids->next;
+    if (at < ids->count)
+        free((void *)ids->ids[at].data);
+    else
+        ids->count++;
+    ids->hashes[at] = value;
+    ids->ids[at] = (struct span){copy, id.length};
+    ids->next = (at + 1) % WRITE_IDS_MAX;
+}
+
+/* write(2) that never raises SIGPIPE, whatever the program around us does with that signal.  -errno on failure. */
+static ssize_t write_quietly(int fd, const void *data, size_t length)
+{
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    ssize_t n;
+    do
+        n = write(fd, data, length);
+    while (n < 0 && errno == EINTR);
+    ssize_t result = n < 0 ? -errno : n;
+    if (result == -EPIPE && !sigismember(&pending, SIGPIPE))
+        sigtimedwait(&pipe_signal, NULL, &(struct timespec){0});
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}
+
+static void written(struct process *p, struct input_item *item, int error)
+{
+    struct event *event = engine_event(p->engine, EVENT_WRITTEN);
+    if (event) {
+        event->process = p;
+        event->number = item->ticket;
+        event->error = error;
+    }
+    if (!error)
+        ids_add(&p->write_ids, (struct span){item->id, item->id_length}, item->id_hash);
+    p->queued -= item->length;
+    p->queue = item->next;
+    if (!p->queue)
+        p->queue_end = &p->queue;
+    free(item);
+}
+
+static void input_failed(struct process *p, int error)
+{
+    if (p->input.fd >= 0)
+        p->input_error = error;
+    source_close(p->engine, &p->input);
+    while (p->queue)
+        written(p, p->queue, error);
+}
+
+void process_writable(struct process *p)
+{
+    while (p->queue) {
+        struct input_item *item = p->queue;
+        ssize_t n = write_quietly(p->input.fd, item->data + item->written, item->length - item->written);
+        if (n == -EAGAIN) {
+            source_want(p->engine, &p->input, EPOLLOUT);
+            return;
+        }
+        if (n < 0) {
+            input_failed(p, (int)-n);
+            return;
+        }
+        item->written += (size_t)n;
+        if (item->written == item->length)
+            written(p, item, 0);
+    }
+    source_want(p->engine, &p->input, 0);
+    if (p->input_closing)
+        source_close(p->engine, &p->input);
+}
+
+static enum write_result enqueue(struct process *p, struct span data, size_t done, struct span id, uint64_t value,
+                                 uint64_t *ticket, int *error)
+{
+    struct input_item *item = malloc(sizeof *item + data.length + id.length);
+    if (!item) {
+        *error = ENOMEM;
+        return WRITE_FAILED;
+    }
+    *item = (struct input_item){.ticket = ++p->engine->next_ticket,
+                                .length = data.length,
+                                .written = done,
+                                .id_hash = value,
+                                .id_length = id.length,
+                                .id = item->data + data.length};
+    memcpy(item->data, data.data, data.length);
+    if (id.length)
+        memcpy(item->id, id.data, id.length);
+    *p->queue_end = item;
+    p->queue_end = &item->next;
+    p->queued += data.length;
+    *ticket = item->ticket;
+    return WRITE_QUEUED;
+}
+
+enum write_result process_write(struct process *p, struct span data, struct span id, uint64_t *ticket, int *error)
+{
+    uint64_t value = hash(id);
+    if (id.length && ids_contain(&p->write_ids, id, value))
+        return WRITE_REPEATED;
+    for (struct input_item *item = p->queue; item && id.length; item = item->next)
+        if (item->id_hash == value && item->id_length == id.length && memcmp(item->id, id.data, id.length) == 0) {
+            *ticket = item->ticket; /* a repeat of one that still waits shares its fate */
+            return WRITE_QUEUED;
+        }
+    if (p->input_error) {
+        *error = p->input_error;
+        return WRITE_FAILED;
+    }
+    if (p->input.fd < 0 || p->input_closing)
+        return WRITE_CLOSED;
+    if (p->queue) {
+        if (p->queued + data.length > INPUT_QUEUE_MAX)
+            return WRITE_FULL;
+        return enqueue(p, data, 0, id, value, ticket, error);
+    }
+    ssize_t n = data.length ? write_quietly(p->input.fd, data.data, data.length) : 0;
+    if (n == -EAGAIN)
+        n = 0;
+    if (n < 0) {
+        *error = (int)-n;
+        input_failed(p, *error);
+        return WRITE_FAILED;
+    }
+    if ((size_t)n < data.length) {
+        int failed = source_want(p->engine, &p->input, EPOLLOUT);
+        if (failed) {
+            *error = -failed;
+            return WRITE_FAILED;
+        }
+        return enqueue(p, data, (size_t)n, id, value, ticket, error);
+    }
+    ids_add(&p->write_ids, id, value);
+    return WRITE_DONE;
+}
+
+bool process_close_input(struct process *p)
+{
+    if (p->input.fd < 0 || p->tty)
+        return false;
+    p->input_closing = true;
+    if (!p->queue)
+        source_close(p->engine, &p->input);
+    return true;
+}
