@@ -159,16 +159,19 @@ class Shell(_Message, frozen=True):
 
 
 class EnvironmentInfo(_Message, frozen=True):
-    """What a node is (`environment/info`, and part of the answer to `initialize`)."""
+    """What a node is (`environment/info`, and part of the answer to `initialize`).
+
+    Everything but the shell may be absent; what a node says of itself is sent even when empty.
+    """
 
     shell: Shell
-    cwd: str | None
+    cwd: str | None | UnsetType = UNSET
     executor_version: str = "0.0.0"
     provider_id: str | UnsetType = UNSET
     user_home_dir: str | UnsetType = UNSET
     platform_os: str | UnsetType = UNSET
-    prepend_path_dirs: list[str] = []
-    temporary_directories: list[str] = []
+    prepend_path_dirs: list[str] | UnsetType = UNSET
+    temporary_directories: list[str] | UnsetType = UNSET
     temp_dir: str | UnsetType = UNSET
     capabilities: dict[str, bool] = {}
 

@@ -252,6 +252,17 @@ def test_a_result_says_what_it_does_not_have_where_the_dialect_does() -> None:
     assert json.loads(JSON.encode(m.Notification("initialized"))) == {"method": "initialized"}
 
 
+def test_an_environment_says_what_it_knows_even_when_that_is_nothing() -> None:
+    info = m.EnvironmentInfo(m.Shell("sh", "/bin/sh"), cwd=None, temporary_directories=[])
+    assert json.loads(JSON.encode(m.Answer(1, info)))["result"] == {
+        "shell": {"name": "sh", "path": "/bin/sh"},
+        "cwd": None,
+        "temporaryDirectories": [],
+    }
+    bare = {"shell": {"name": "sh", "path": "/bin/sh"}}
+    assert JSON.decode_result(m.EnvironmentInfo, bare).executor_version == "0.0.0"
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 ids = texts | st.integers(-(2**63), 2**63 - 1)
 starts = st.builds(
