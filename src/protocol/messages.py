@@ -165,7 +165,7 @@ class EnvironmentInfo(_Message, frozen=True):
     """
 
     shell: Shell
-    cwd: str | None | UnsetType = UNSET
+    cwd: str | UnsetType | None = UNSET
     executor_version: str = "0.0.0"
     provider_id: str | UnsetType = UNSET
     user_home_dir: str | UnsetType = UNSET
