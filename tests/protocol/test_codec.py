@@ -95,7 +95,10 @@ EXAMPLES: list[tuple[m.Message, type[msgspec.Struct]]] = [
     (m.Request(5, "process/terminate", m.TerminateParams("p", 5, True)), m.TerminateParams),
     (m.Answer(5, m.TerminateResponse(True, "cgroup")), m.TerminateResponse),
     (m.Request(6, "process/resize", m.ResizeParams("p", m.TerminalSize(1, 1))), m.ResizeParams),
-    (m.Request(7, "process/attach", m.AttachParams("p", 3, "end", "r")), m.AttachParams),
+    (
+        m.Request(7, "process/attach", m.AttachParams("p", 3, skip_to="end", ref="r")),
+        m.AttachParams,
+    ),
     (
         m.Answer(7, m.AttachResponse(4, False, None, False, True, pid=9, ref="r")),
         m.AttachResponse,

@@ -60,7 +60,6 @@ def test_a_failed_start_says_what_failed() -> None:
     error = errors.spawn_failed("chdir", errno.EACCES)
     assert (error.code, error.message) == (-32603, "Permission denied (os error 13)")
     assert error.data == {"stage": "chdir", "errno": 13, "name": "EACCES"}
-    assert errors.spawn_failed("execve", 2, "no program").message == "no program"
     assert errors.spawn_failed("execve", 9999).data == {
         "stage": "execve",
         "errno": 9999,
