@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,8 +66,8 @@ def stream_subprocess(argv: Sequence[str]) -> Report:
     begun = perf_counter_ns()
     received = 0
     with subprocess.Popen(argv, stdout=subprocess.PIPE, bufsize=0) as process:
-        assert process.stdout is not None
-        while got := process.stdout.readinto(buffer):  # type: ignore[attr-defined]
+        assert isinstance(process.stdout, io.FileIO)
+        while got := process.stdout.readinto(buffer):
             received += got
     assert process.returncode == 0
     steps.done(begun, received)
