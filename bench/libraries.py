@@ -1,4 +1,4 @@
-"""The same work by the Python libraries that people use today, without any node."""
+"""The same work by Python libraries: those that need no node, and our own client."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import io
 import subprocess
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter_ns
 
 import trio
 
 from bench.load import Report
+from execnode.client import Node, Output, connect
 
 _CHUNK = 1 << 20
 
@@ -124,6 +126,26 @@ def stream_trio(argv: Sequence[str]) -> Report:
     return trio.run(_in_trio, 1, 1, _trio_stream, argv)
 
 
+def run_client(url: str, count: int, inflight: int, argv: Sequence[str]) -> Report:
+    """`Node.run` of our client, connected once."""
+
+    async def main() -> Report:
+        async with connect(url) as node:
+            return await _in_trio(count, inflight, partial(_client_command, node), argv)
+
+    return trio.run(main)
+
+
+def stream_client(url: str, argv: Sequence[str]) -> Report:
+    """`Node.start` of our client, its output read as it comes and not kept."""
+
+    async def main() -> Report:
+        async with connect(url) as node:
+            return await _in_trio(1, 1, partial(_client_stream, node), argv)
+
+    return trio.run(main)
+
+
 async def _in_trio(count: int, inflight: int, command: Command, argv: Sequence[str]) -> Report:
     steps = _Steps(count)
     async with trio.open_nursery() as nursery:
@@ -145,4 +167,19 @@ async def _trio_stream(argv: Sequence[str]) -> int:
         async for chunk in process.stdout:
             received += len(chunk)
     assert await process.wait() == 0
+    return received
+
+
+async def _client_command(node: Node, argv: Sequence[str]) -> int:
+    done = await node.run(argv, check=True)
+    return len(done.stdout)
+
+
+async def _client_stream(node: Node, argv: Sequence[str]) -> int:
+    received = 0
+    async with await node.start(argv) as process:
+        async for output in process:
+            assert isinstance(output, Output)
+            received += len(output.data)
+        assert await process.wait() == 0
     return received

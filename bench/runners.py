@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from bench import libraries
 from bench.contest import Contender, Round
@@ -24,6 +25,7 @@ def _reference(tools: Tools) -> Runner:
 RUNNERS: Runners = {
     "c": _reference,
     "execnode": lambda tools: tools.execnode.run,
+    "execnode-client": lambda tools: partial(libraries.run_client, tools.node.url),
     "subprocess": lambda _: libraries.run_subprocess,
     "asyncio": lambda _: libraries.run_asyncio,
     "trio": lambda _: libraries.run_trio,
@@ -46,6 +48,9 @@ def _relay(tools: Tools) -> Runner:
 STREAMS: Runners = {
     "c": _relay,
     "execnode": RUNNERS["execnode"],
+    "execnode-client": lambda tools: (
+        lambda _count, _inflight, argv: libraries.stream_client(tools.node.url, argv)
+    ),
     "subprocess": _stream(libraries.stream_subprocess),
     "asyncio": _stream(libraries.stream_asyncio),
     "trio": _stream(libraries.stream_trio),

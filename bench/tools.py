@@ -33,6 +33,11 @@ class Node(NamedTuple):
     pid: int
     socket: Path
 
+    @property
+    def url(self) -> str:
+        """Its address for a client."""
+        return f"unix://{self.socket}"
+
 
 class Tools:
     """Everything that is started once a session; closed in reverse order at its end."""
@@ -52,9 +57,14 @@ class Tools:
         return References(Path(self._stack.enter_context(tempfile.TemporaryDirectory())))
 
     @cached_property
+    def node(self) -> Node:
+        """The node that most benches share."""
+        return self._stack.enter_context(self.fresh_node())
+
+    @cached_property
     def execnode(self) -> Generator:
-        """A load generator connected to a node of ours."""
-        return self._stack.enter_context(self.fresh_execnode())
+        """A load generator connected to `node`."""
+        return self._stack.enter_context(self._connect(self.node))
 
     @cached_property
     def codex(self) -> Generator:
@@ -84,12 +94,12 @@ class Tools:
     @contextmanager
     def fresh_execnode(self) -> Iterator[Generator]:
         """A load generator connected to a node that has done nothing yet."""
-        client = self.references.path("client")
-        with (
-            self.fresh_node() as node,
-            Generator([client, "unix", str(node.socket)], server=node.pid) as generator,
-        ):
+        with self.fresh_node() as node, self._connect(node) as generator:
             yield generator
+
+    def _connect(self, node: Node) -> Generator:
+        command = [self.references.path("client"), "unix", str(node.socket)]
+        return Generator(command, server=node.pid)
 
     def fresh_codex(self, *options: str) -> Generator:
         """A load generator with a Codex exec-server that has done nothing yet."""
