@@ -4,6 +4,7 @@ from posix.types cimport pid_t
 
 cdef extern from "sys/resource.h" nogil:
     ctypedef unsigned long rlim_t
+    const rlim_t RLIM_INFINITY
     struct rlimit:
         rlim_t rlim_cur
         rlim_t rlim_max

@@ -8,6 +8,7 @@ other methods only change state and never wait.
 import errno
 import os
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -226,13 +227,14 @@ cdef class Engine:
         self.alive.add(channel)
         return channel
 
-    def spawn(self, list paths, list argv, list env, bytes cwd, *, size=None, bint stdin=False, int cgroup_fd=-1,
-              dict rlimits=None, bint drop_oldest=False, uint64_t retention=1 << 20, size_t memory=1 << 20,
-              dict hashers=None):
+    def spawn(self, list paths not None, list argv not None, list env not None, bytes cwd not None, *, size=None,
+              bint stdin=False, int cgroup_fd=-1, dict rlimits=None, bint drop_oldest=False,
+              uint64_t retention=1 << 20, size_t memory=1 << 20, dict hashers=None):
         """Start a process (see core/spawn.h) and return its Process.
 
-        `paths` are the programs to try in order, `argv` and `env` (b"NAME=value") what the program sees, all bytes
-        without NUL; `size` (rows, columns) asks for a terminal; `rlimits` maps RLIMIT_* to (soft, hard).
+        `paths` are the programs to try in order, `argv` and `env` (b"NAME=value") what the program sees, `cwd` its
+        folder, all bytes without NUL; `size` (rows, columns) asks for a terminal; `rlimits` maps RLIMIT_* to (soft,
+        hard), where -1 is no limit, as in the resource module.
         `retention` bytes of output are kept, up to `memory` of them in memory.  `hashers` maps a stream's number
         (its index in STREAMS) to a hashlib object that gets every byte; without, streams get a CRC-32C.
         Raises SpawnError.
@@ -252,13 +254,13 @@ cdef class Engine:
             if plan.rlimit_count == 16:
                 raise ValueError("more resource limits than there are resources")
             limits[plan.rlimit_count].resource = resource
-            limits[plan.rlimit_count].limit.rlim_cur = soft
-            limits[plan.rlimit_count].limit.rlim_max = hard
+            limits[plan.rlimit_count].limit.rlim_cur = core.RLIM_INFINITY if soft == -1 else soft
+            limits[plan.rlimit_count].limit.rlim_max = core.RLIM_INFINITY if hard == -1 else hard
             plan.rlimit_count += 1
-        for strings in (paths, argv, env):
+        for strings in (paths, argv, env, (cwd,)):
             for string in strings:
                 if type(string) is not bytes or b"\0" in string:
-                    raise ValueError("arguments and environment must be bytes without NUL")
+                    raise ValueError("arguments, environment and folder must be bytes without NUL")
         try:
             path_array = pointers(paths)
             argv_array = pointers(argv)
@@ -305,6 +307,7 @@ cdef class Engine:
         core.engine_destroy(&self.engine)
 
 
+@cython.no_gc_clear  # the engine has to outlive it, also when all of them go at once
 cdef class Process:
     """A child process and its output log."""
 
@@ -313,6 +316,10 @@ cdef class Process:
     cdef dict hashers
     cdef object hash_error
     cdef public object owner
+
+    def __dealloc__(self):
+        if self.process != NULL:
+            core.process_free(self.process)
 
     cdef core.process *get(self) except NULL:
         if self.process == NULL:
@@ -430,7 +437,7 @@ cdef class Process:
         core.log_handed(log, seq - 1)
         return chunks, seq, gap
 
-    def write(self, bytes data, bytes write_id=b""):
+    def write(self, bytes data not None, bytes write_id not None=b""):
         """Write to standard input: (result, ticket, errno).
 
         `result` is ACCEPTED or REPEATED; WAITING, to be followed by a WRITTEN event with the `ticket`; CLOSED; FULL;
@@ -484,12 +491,17 @@ cdef class Process:
         self.engine.alive.discard(self)
 
 
+@cython.no_gc_clear  # as for Process
 cdef class Channel:
     """A connection: frames in and out, and the processes it streams."""
 
     cdef core.channel *channel
     cdef Engine engine
     cdef public object owner
+
+    def __dealloc__(self):
+        if self.channel != NULL:
+            core.channel_free(self.channel)
 
     cdef core.channel *get(self) except NULL:
         if self.channel == NULL:
@@ -519,12 +531,12 @@ cdef class Channel:
         channel.acks = acks
         channel.hot = True
 
-    def send(self, bytes body):
+    def send(self, bytes body not None):
         """Queue a frame; it leaves before any output that is not already on its way."""
         check(core.channel_send(self.get(), <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)))
         self.engine.touched()
 
-    def attach(self, Process process, bytes name, uint64_t after_seq, *, bint protect=True, dict offsets=None):
+    def attach(self, Process process not None, bytes name not None, uint64_t after_seq, *, bint protect=True, dict offsets=None):
         """Stream a process from the record after `after_seq`, calling it `name`.
 
         A process that is streamed already is moved to that record.  `protect`: its retention may block for us.
@@ -543,29 +555,29 @@ cdef class Channel:
                     cursor.at.offset[<int>STREAMS.index(stream)] = count
         self.engine.touched()
 
-    def skip(self, Process process):
+    def skip(self, Process process not None):
         """Jump over output that was not sent yet, up to the next mark or the end; it is reported as a GAP."""
         core.cursor_skip(self.cursor(process))
         self.engine.touched()
 
-    def pass_on(self, Process process, uint64_t seq, bytes body):
+    def pass_on(self, Process process not None, uint64_t seq, bytes body not None):
         """Answer a MARK or GAP event: send `body` for the records up to `seq` and go on after them."""
         check(core.cursor_pass(self.cursor(process), seq, <const uint8_t *>PyBytes_AS_STRING(body),
                                PyBytes_GET_SIZE(body)))
 
-    def streams(self, Process process):
+    def streams(self, Process process not None):
         """Whether the channel streams this process."""
         return core.channel_cursor(self.get(), process.get()) != NULL
 
-    def ack(self, Process process, uint64_t seq):
+    def ack(self, Process process not None, uint64_t seq):
         """The peer has everything up to `seq`."""
         core.cursor_acked(self.cursor(process), seq)
 
-    def unconfirmed(self, Process process):
+    def unconfirmed(self, Process process not None):
         """The first record to keep in case the peer comes back."""
         return core.cursor_unconfirmed(self.cursor(process))
 
-    def detach(self, Process process):
+    def detach(self, Process process not None):
         """Stop streaming a process."""
         core.cursor_free(self.cursor(process))
 
