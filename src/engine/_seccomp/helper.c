@@ -1,0 +1,35 @@
+/* Entry of the helper executable; see helper.h. */
+#include "engine/_seccomp/helper.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct applet {
+    const char *name;
+    int (*main)(int argc, char **argv);
+} applets[] = {
+    {"execnode-guardian", guardian_main},
+    {"execnode-probe", probe_main},
+};
+
+int usage(const char *text)
+{
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written; /* nowhere is left to complain */
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 0 ? argv[0] : "";
+    const char *slash = strrchr(name, '/');
+    if (slash)
+        name = slash + 1;
+    for (size_t i = 0; i < sizeof applets / sizeof *applets; i++)
+        if (strcmp(name, applets[i].name) == 0)
+            return applets[i].main(argc, argv);
+    return usage("This program does what the name it is called by says (argv[0]); it knows\n"
+                 "  execnode-guardian --cgroup DIR | --lineage LOW HIGH\n"
+                 "  execnode-probe [--cgroup DIR]\n");
+}

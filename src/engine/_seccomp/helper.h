@@ -1,0 +1,21 @@
+/* The helper executable: small programs that must not need Python, in one static file, chosen by argv[0]. */
+#ifndef EXECNODE_HELPER_H
+#define EXECNODE_HELPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { EXIT_USAGE = 2 };
+
+int guardian_main(int argc, char **argv);
+int probe_main(int argc, char **argv);
+
+/* Text to stderr; returns EXIT_USAGE, so that an applet can `return usage(...)`. */
+int usage(const char *text);
+
+/* What /proc/PID/limits says of RLIMIT_RTTIME, in microseconds; UINT64_MAX is unlimited.  False when the process is
+ * gone or may not be looked at, with errno set. */
+bool read_marks(pid_t pid, uint64_t *soft, uint64_t *hard);
+
+#endif
