@@ -76,12 +76,15 @@ class CgroupPool:
         Raises CgroupsUnavailable with the reason. A kernel or a filter that refuses
         `CLONE_INTO_CGROUP` itself shows only when a process is started.
         """
-        candidates = own_folders(
-            Path("/proc/self/mountinfo").read_text(errors="surrogateescape"),
-            Path("/proc/self/cgroup").read_text(errors="surrogateescape"),
-        )
+        try:
+            mountinfo, membership = (
+                Path("/proc/self", name).read_text(errors="surrogateescape")
+                for name in ("mountinfo", "cgroup")
+            )
+        except OSError as error:
+            raise CgroupsUnavailable(f"{error.filename}: {error.strerror}") from None
         reasons = []
-        for own in candidates:
+        for own in own_folders(mountinfo, membership):
             try:
                 return cls._open_in(own, max_free)
             except OSError as error:

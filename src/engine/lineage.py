@@ -140,10 +140,11 @@ def kill_marked(wanted: Wanted, roots: Collection[int] = (), patience: float = 2
     """
     deadline = time.monotonic() + patience
     killed: set[int] = set()
+    # All are stopped before any is killed: no parent acts on the death of its child.
+    stopped = _stop_marked(wanted, deadline)
     for root in roots:
         kill_below(root, killed)
-    # All are stopped before any is killed: no parent acts on the death of its child.
-    for pid in _stop_marked(wanted, deadline):
+    for pid in stopped:
         _kill_tree(pid, functools.partial(_is_marked, pid, wanted), killed)
     return len(killed)
 
@@ -187,28 +188,25 @@ def children(pid: int) -> list[int]:
 def _stop_marked(wanted: Wanted, deadline: float) -> list[int]:
     """Stop every process with a mark that is wanted; their pids.
 
-    What forks and exits in a chain is gone when its turn comes, but it has left a child, whose pid
-    is new. So whenever one is missed, /proc is listed again at once and the newcomers, the newest
-    of all first, go before the rest. The end is a listing that brings nobody new and after which
-    nobody was stopped or missed.
+    What forks and exits in a chain may be gone when its turn comes, but it has left a child, whose
+    pid is new. So after the first look through /proc the newcomers are looked at, the newest first,
+    until a look stops nobody and misses nobody.
     """
     seen = {os.getpid()}
-    queue: list[int] = []  # the newest last
     stopped: list[int] = []
-    missed, settled = True, False
+    settled = False
     while not settled and time.monotonic() < deadline:
-        if missed or not queue:
-            newcomers = [pid for pid in _pids() if pid not in seen]
-            seen.update(newcomers)
-            queue += newcomers
-            missed, settled = False, not queue
-            continue
-        pid = queue.pop()
-        try:
-            if _send(pid, signal.SIGSTOP, wanted):
+        newcomers = [pid for pid in _pids() if pid not in seen]
+        seen.update(newcomers)
+        settled = True
+        for pid in reversed(newcomers):
+            try:
+                if not _send(pid, signal.SIGSTOP, wanted):
+                    continue
                 stopped.append(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            missed = True
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+            settled = False
     return stopped
 
 

@@ -32,7 +32,7 @@ class Probe:
 
 
 def probe(spill_dir: Path | None = None, helper: Path = HELPER) -> list[Probe]:
-    """Try everything a node builds on; takes some ten milliseconds.
+    """Try everything a node builds on; takes some tens of milliseconds.
 
     spill_dir: where output would be spilled to, None: the folder for temporary files.
     helper: the helper executable.

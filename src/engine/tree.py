@@ -90,6 +90,8 @@ class Trees:
             children which nobody named.
         cgroups: False does without them.
         """
+        if own_pids is not None:
+            become_subreaper()
         pool, marks = None, None
         reasons = [] if cgroups else ["no cgroup: not wanted"]
         try:
@@ -100,8 +102,6 @@ class Trees:
             marks = Lineage.open()
         except LineageUnavailable as error:
             reasons.append(f"no lineage: {error}")
-        if own_pids is not None:
-            become_subreaper()
         return cls(pool, marks, "; ".join(reasons), own_pids)
 
     def __enter__(self) -> Self:

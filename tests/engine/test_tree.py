@@ -3,13 +3,14 @@
 import errno
 import os
 import resource
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from execnode.engine import lineage
+from execnode.engine import Engine, lineage
 from execnode.engine.cgroup import CgroupPool, CgroupsUnavailable
 from execnode.engine.tree import Place, Trees
 from tests.engine.family import DAEMON, Child, NodeProcess, Watch, eventually, nothing_leaks
@@ -133,6 +134,36 @@ def test_closing_ends_all(trees: Trees) -> None:
         assert child.wait() == -signal.SIGKILL
         assert one.ends()
         assert two.ends()
+
+
+def test_the_engine_starts_a_process_in_its_place(trees: Trees) -> None:
+    """With clone3 and CLONE_INTO_CGROUP, or with the mark set before execve."""
+    engine = Engine(memory_limit=1 << 20)
+    place = trees.place()
+    rttime = place.rlimit_rttime
+    process = engine.spawn(
+        [b"/bin/sh"],
+        [b"sh", b"-c", f"{DAEMON}; exec sleep 1000".encode()],
+        [b"PATH=/usr/bin:/bin"],
+        b"/",
+        cgroup_fd=place.cgroup_fd,
+        rlimits={} if rttime is None else {resource.RLIMIT_RTTIME: rttime},
+    )
+    output: list[tuple[int, str, int, bytes]] = []
+    while not output:
+        select.select([engine], [], [])
+        engine.poll()
+        output = [*process.read(0, 4096)[0]]
+    with Watch(int(output[0][3])) as daemon:
+        assert set(trees.pids(place)) >= {process.pid, daemon.pid}
+        assert trees.kill(place, root=process.pid) == trees.way
+        assert daemon.ends()
+    while not process.exited:
+        select.select([engine], [], [])
+        engine.poll()
+    assert process.exit_signal == signal.SIGKILL
+    assert trees.release(place)
+    engine.close()
 
 
 # ---- places -----------------------------------------------------------------------------------
