@@ -164,7 +164,7 @@ cdef class Engine:
 
     cdef void touched(self):
         # Something was queued outside poll(): whoever waits for the descriptor has to look again.
-        if self.waited_for and self.engine.dirty != NULL:
+        if self.waited_for and (self.engine.dirty != NULL or self.engine.event_count):
             self.waited_for = False
             core.engine_wake(&self.engine)
 
@@ -186,14 +186,12 @@ cdef class Engine:
         with nogil:
             self.busy = core.engine_poll(&self.engine)
         self.polling = False
+        cdef size_t i, count = self.engine.event_count
+        self.engine.event_count = 0
         if self.engine.out_of_memory:
             self.engine.out_of_memory = False
             raise MemoryError("the engine could not keep an event or a record")
-        cdef list events = []
-        cdef size_t i
-        for i in range(self.engine.event_count):
-            events.append(self.translate(&self.engine.events[i]))
-        return events
+        return [self.translate(&self.engine.events[i]) for i in range(count)]
 
     cdef tuple translate(self, core.event *event):
         cdef core.event_kind kind = event.kind

@@ -128,6 +128,9 @@ class Pump:
     def until_ended(self, *processes: Process) -> None:
         self.until(lambda: all(self.saw(_pty.ENDED, each) for each in processes))
 
+    def until_closed(self, *streams: "Streamed") -> None:
+        self.until(lambda: all(each.closed for each in streams))
+
     def until_idle(self) -> None:
         """Go on until nothing more happens by itself."""
         self.until(lambda: not self.engine.busy and not readable(self.engine, 0.05), look=0)

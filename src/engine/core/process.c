@@ -14,6 +14,8 @@
 
 /* Reads of one stream before others get their turn. */
 #define READS_PER_TURN 8
+/* What is read of a stream before its process is said to have exited: more than a pipe or terminal holds. */
+#define EXIT_DRAIN (1u << 20)
 /* A stream that fills a whole default pipe gets a larger one: fewer switches between writer and reader. */
 #define PIPE_DEFAULT 65536
 #define PIPE_LARGE 262144
@@ -117,6 +119,13 @@ static void check_ended(struct process *p)
 
 static void input_failed(struct process *p, int error);
 
+/* A terminal that nobody has open.  While the process lives it may open /dev/tty again, and closing our end would
+ * send it a SIGHUP: wait for the edge, since EPOLLHUP stays. */
+static bool terminal_let_go(struct process *p, int error)
+{
+    return p->tty && !p->exited && error == EIO && source_want(p->engine, &p->output[0], EPOLLIN | EPOLLET) == 0;
+}
+
 static void output_closed(struct process *p, int index)
 {
     source_close(p->engine, &p->output[index]);
@@ -148,9 +157,11 @@ static bool read_output(struct process *p, int index, bool hung_up)
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return false;
     if (n <= 0) { /* end of file; a terminal whose last user has left says EIO */
-        output_closed(p, index);
+        if (n == 0 || !terminal_let_go(p, errno))
+            output_closed(p, index);
         return false;
     }
+    source_want(p->engine, source, EPOLLIN);
     int stream = p->tty ? LOG_PTY : index == 0 ? LOG_STDOUT : LOG_STDERR;
     if (log_commit(&p->log, stream, (size_t)n) < 0) {
         /* The bytes are out of the pipe and there is no memory for 24 bytes of record: nothing honest is left. */
@@ -170,6 +181,15 @@ void process_readable(struct process *p, int index, uint32_t events)
 {
     for (int i = 0; i < READS_PER_TURN && p->output[index].fd >= 0; i++)
         if (!read_output(p, index, events & EPOLLHUP))
+            break;
+}
+
+/* Read what a process has left behind; others may still be writing, so not without end. */
+static void drain(struct process *p, int index)
+{
+    uint64_t limit = p->log.end + EXIT_DRAIN;
+    while (p->output[index].fd >= 0 && !p->stalled[index] && p->log.end < limit)
+        if (!read_output(p, index, true))
             break;
 }
 
@@ -223,13 +243,12 @@ void process_exited(struct process *p)
     } /* else somebody else reaped it, or SIGCHLD is ignored: the status is lost and exit_kind stays 0 */
     p->exited = true;
     source_close(p->engine, &p->exit);
-    /* What it wrote before it ended is in its pipes now: let that come first. */
-    for (int i = 0; i < 2; i++)
-        if (p->output[i].fd >= 0 && !p->stalled[i])
-            process_readable(p, i, EPOLLHUP);
     struct event *event = engine_event(p->engine, EVENT_EXITED);
     if (event)
         event->process = p;
+    /* What it wrote before it ended is in its pipes now: that comes before the mark which the event leads to. */
+    for (int i = 0; i < 2; i++)
+        drain(p, i);
     check_ended(p);
     news(p);
 }
@@ -332,9 +351,13 @@ static void written(struct process *p, struct input_item *item, int error)
 
 static void input_failed(struct process *p, int error)
 {
-    if (p->input.fd >= 0)
-        p->input_error = error;
-    source_close(p->engine, &p->input);
+    if (p->tty && !p->exited) { /* it may open its terminal again */
+        source_want(p->engine, &p->input, 0);
+    } else {
+        if (p->input.fd >= 0)
+            p->input_error = error;
+        source_close(p->engine, &p->input);
+    }
     while (p->queue)
         written(p, p->queue, error);
 }

@@ -6,15 +6,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/core/channel.h"
 #include "engine/core/process.h"
 
 /* How long one engine_poll() may go on without coming up for the loop above: rounds of up to EVENTS_PER_ROUND ready
- * descriptors, of which each does a bounded amount. */
-#define ROUNDS 32
-#define EVENTS_PER_ROUND 128
+ * descriptors, of which each does a bounded amount, until this much time has passed. */
+#define POLL_NANOSECONDS 2000000
+#define EVENTS_PER_ROUND 64
 
 int engine_init(struct engine *engine, size_t memory_limit, const char *spill_dir, uint64_t spill_limit)
 {
@@ -140,13 +141,20 @@ static void flush_dirty(struct engine *engine)
     }
 }
 
+static int64_t nanoseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 bool engine_poll(struct engine *engine)
 {
     struct epoll_event ready[EVENTS_PER_ROUND];
+    int64_t until = nanoseconds() + POLL_NANOSECONDS;
     engine->turn++;
-    engine->event_count = 0;
     flush_dirty(engine);
-    for (int round = 0; round < ROUNDS && engine->event_count == 0; round++) {
+    while (engine->event_count == 0) {
         int count = epoll_wait(engine->epoll_fd, ready, EVENTS_PER_ROUND, 0);
         if (count <= 0 && !engine->dirty)
             return false;
@@ -157,6 +165,8 @@ bool engine_poll(struct engine *engine)
             if (((struct source *)ready[i].data.ptr)->kind == SOURCE_EXIT)
                 handle(engine, ready[i].data.ptr, ready[i].events);
         flush_dirty(engine);
+        if (nanoseconds() > until)
+            break;
     }
     return true;
 }

@@ -72,7 +72,8 @@ struct engine {
 int engine_init(struct engine *engine, size_t memory_limit, const char *spill_dir, uint64_t spill_limit);
 void engine_destroy(struct engine *engine);
 
-/* Do what can be done now and collect events (engine->events).  Returns true when there may be more to do at once. */
+/* Do what can be done now and collect events in engine->events; whoever has taken them sets event_count to 0.
+ * Returns true when there may be more to do at once. */
 bool engine_poll(struct engine *engine);
 
 /* Make the epoll descriptor readable, so that the loop above calls engine_poll(). */
