@@ -202,11 +202,13 @@ def system_error(errno: int) -> RpcError:
     return RpcError(INTERNAL_ERROR, os_error_message(errno))
 
 
-def spawn_failed(stage: str, errno: int, detail: str | None = None) -> RpcError:
+def spawn_failed(stage: str, errno: int, path: str | None = None) -> RpcError:
     """-32603 for a start that failed in the system.
 
-    The message is that of `os_error_message`, or `detail` where given; `data` has the stage
-    (`execve`, `chdir`, ...), the errno and its name.
+    The message is that of `os_error_message`, which clients of the dialect know; `data` has the
+    stage (`execve`, `chdir`, ...), the errno, its name and, where there is one, the path concerned.
     """
     data = {"stage": stage, "errno": errno, "name": _errno.errorcode.get(errno, str(errno))}
-    return RpcError(INTERNAL_ERROR, detail or os_error_message(errno), data)
+    if path is not None:
+        data["path"] = path
+    return RpcError(INTERNAL_ERROR, os_error_message(errno), data)

@@ -42,6 +42,7 @@ __all__ = [
     "Notification",
     "OutputChunk",
     "OutputNotification",
+    "RECORD_COST",
     "ProcessSummary",
     "ReadParams",
     "ReadResponse",
@@ -189,6 +190,9 @@ class EnvironmentStatusResponse(_Message, frozen=True):
     status: str
 
 
+# What a log record counts for against a retention, beyond its bytes.
+RECORD_COST = 24
+
 # --- process/start --------------------------------------------------------------------------------
 
 
@@ -275,12 +279,17 @@ class StartParams(_Message, frozen=True):
 
 
 class StartResponse(_Message, frozen=True):
-    """`sandbox_type` is `none` or `linuxSeccomp`; `ref` names the process node-wide."""
+    """`sandbox_type` is `none` or `linuxSeccomp`; `ref` names the process node-wide.
+
+    `max_bytes`: the retention in force. A client that acknowledges must do so before that much is
+    unacknowledged, counting each notification as its bytes and RECORD_COST more.
+    """
 
     process_id: str
     sandbox_type: str
     pid: Unsigned | None = None
     ref: str | None = None
+    max_bytes: Unsigned | None = None
 
 
 # --- other process methods ------------------------------------------------------------------------
@@ -383,11 +392,13 @@ class CloseStdinParams(_Message, frozen=True):
 class AttachParams(_Message, frozen=True):
     """`process/attach`: notifications go on at `after_seq` + 1, or at the end.
 
-    With `ref`, a process of any session is bound under `process_id` for viewing.
+    With `ref`, a process of any session is bound under `process_id` for viewing. `offsets`: the
+    bytes of each stream that the client has, so that a gap can be counted to the byte.
     """
 
     process_id: str
     after_seq: Unsigned | None = None
+    offsets: dict[str, Unsigned] = {}
     skip_to: Literal["end"] | None = None
     ref: str | None = None
 
@@ -404,6 +415,7 @@ class AttachResponse(_Message, frozen=True):
     signal: str | None = None
     pid: Unsigned | None = None
     ref: str | None = None
+    max_bytes: Unsigned | None = None
 
 
 class ListParams(_Message, frozen=True):

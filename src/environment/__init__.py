@@ -1,0 +1,1 @@
+"""What a node offers, as services."""

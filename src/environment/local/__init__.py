@@ -1,0 +1,1 @@
+"""The services done here, with the engine."""

@@ -1,0 +1,278 @@
+"""The exec service on this machine: starts processes, ends whole trees of them, keeps the finished.
+
+What is alive and what is kept is known here; which client may see which process is not (server/).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from execnode.engine import Engine, SpawnError
+from execnode.engine.guardian import Guardian
+from execnode.engine.tree import Trees, Way
+from execnode.environment.local.process import LocalProcess
+from execnode.environment.local.pump import pump
+from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare, put_in_place
+from execnode.protocol.errors import invalid_request, spawn_failed
+from execnode.protocol.messages import StartParams, TerminateResponse
+
+__all__ = ["ExecSettings", "LocalExec"]
+
+_logger = logging.getLogger(__name__)
+
+# A clone3(2) that fails so was refused the cgroup, not the process.
+_CGROUP_REFUSED: Final = frozenset(
+    {
+        errno.EBUSY,
+        errno.EOPNOTSUPP,
+        errno.ENODEV,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOSYS,
+        errno.ENOENT,
+    }
+)
+# Seconds between looks for the leftovers of finished processes and for orphans to bury.
+_HOUSEKEEPING: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSettings:
+    """How a node runs processes.
+
+    memory, spill: bytes of output kept by all processes together, in memory and on disk.
+    spill_dir: where output goes that memory does not hold (None: the temporary folder).
+    cgroups: whether to use cgroups where they can be had.
+    adopt: become the subreaper of all descendants; for a process that is nothing but a node.
+    guard: start a guardian, so that nothing survives a SIGKILL of this process.
+    keep: leave the processes alone when the node ends, however it ends.
+    """
+
+    limits: ExecLimits = ExecLimits()
+    memory: int = 1 << 30
+    spill: int = 64 << 30
+    spill_dir: str | None = None
+    cgroups: bool = True
+    adopt: bool = True
+    guard: bool = True
+    keep: bool = False
+
+
+class LocalExec:
+    """All processes of a node. Made by `LocalExec.open`."""
+
+    def __init__(self, settings: ExecSettings, engine: Engine, tasks: TaskGroup) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.accepting = True
+        self._tasks = tasks
+        self._processes: dict[str, LocalProcess] = {}
+        self._living: dict[int, LocalProcess] = {}
+        self._leftovers: set[LocalProcess] = set()
+        self._finished: deque[tuple[float, LocalProcess]] = deque()
+        self._trees = Trees.open(
+            self._living.keys if settings.adopt else None, cgroups=settings.cgroups
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: ExecSettings) -> AsyncIterator[LocalExec]:
+        """Run the service. On leaving, every process is ended and all of it is given back."""
+        engine = Engine(
+            memory_limit=settings.memory,
+            spill_dir=settings.spill_dir or tempfile.gettempdir(),
+            spill_limit=settings.spill,
+        )
+        guardian = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                service = cls(settings, engine, tasks)
+                try:
+                    if settings.guard and not settings.keep:
+                        guardian = Guardian.start(service._trees)
+                        if guardian is not None:
+                            service._trees.spare(guardian.pid)
+                    tasks.start_soon(pump, engine)
+                    tasks.start_soon(service._keep_house)
+                    yield service
+                finally:
+                    service._trees.close(kill=not settings.keep)
+                    if guardian is not None:
+                        guardian.dismiss()
+                    tasks.cancel_scope.cancel()
+        finally:
+            engine.close()
+
+    # --- starting ---------------------------------------------------------------------------------
+
+    def start(self, params: StartParams, shell: bytes) -> LocalProcess:
+        """Start a process. Raises RpcError; nothing is then left of it."""
+        if not self.accepting:
+            raise invalid_request("the node is shutting down and starts nothing any more")
+        request = prepare(params, self.settings.limits, shell)
+        place = self._trees.place()
+        put_in_place(request.options, place)
+        try:
+            spawned = self.engine.spawn(
+                request.paths,
+                request.argv,
+                request.env,
+                request.cwd,
+                outlive=self.settings.keep,
+                **request.options,
+            )
+        except SpawnError as error:
+            self._trees.release(place)
+            if error.stage == "clone" and place.cgroup_fd >= 0 and error.errno in _CGROUP_REFUSED:
+                self._trees.disable_cgroups(str(error))
+                _logger.warning(
+                    "no more cgroups, since one was refused to a new process: %s", error
+                )
+                return self.start(params, shell)
+            raise spawn_failed(error.stage, error.errno, _subject(error, request)) from None
+        except BaseException:
+            self._trees.release(place)
+            raise
+        ref = secrets.token_hex(4)
+        while ref in self._processes:
+            ref = secrets.token_hex(4)
+        process = LocalProcess(ref, params, spawned, place, self._ended)
+        self._processes[ref] = process
+        self._living[process.pid] = process
+        if params.timeout_ms is not None:
+            self._tasks.start_soon(self._time_out, process, params.timeout_ms)
+        return process
+
+    def find(self, ref: str) -> LocalProcess | None:
+        """The process with this node-wide name."""
+        return self._processes.get(ref)
+
+    def all(self) -> Iterable[LocalProcess]:
+        """Every process, alive or kept, oldest first."""
+        return self._processes.values()
+
+    # --- ending -----------------------------------------------------------------------------------
+
+    def terminate(
+        self, process: LocalProcess, grace_ms: int | None, *, leftovers: bool
+    ) -> TerminateResponse:
+        """End a process and all that descends from it: SIGKILL, after SIGTERM and a grace if asked.
+
+        leftovers: also end what a process that has exited left behind.
+        """
+        if process.has_exited:
+            if leftovers and self._trees.alive(process.place):
+                return TerminateResponse(False, self._kill(process))
+            return TerminateResponse(False)
+        process.ending("killed")
+        if not grace_ms:
+            return TerminateResponse(True, self._kill(process))
+        self._tasks.start_soon(self._end_politely, process, grace_ms)
+        return TerminateResponse(True, process.place.way)
+
+    def has_leftovers(self, process: LocalProcess) -> bool:
+        """Whether something that a finished process started may still run."""
+        return process in self._leftovers
+
+    def abandon(self, processes: Iterable[LocalProcess]) -> None:
+        """End processes that nobody may ask for any more, and forget them and what they left."""
+        doomed = list(processes)
+        for process in doomed:
+            process.ending("killed")
+        roots = [process.pid for process in doomed if not process.has_exited]
+        self._trees.kill_all([process.place for process in doomed], roots)
+        for process in doomed:
+            if process.closed:
+                self._forget(process)
+            else:
+                process.release()
+                process.forget_at_end = True
+
+    async def end_all(self, grace_ms: int) -> None:
+        """End every process, waiting until all have exited."""
+        living = list(self._living.values())
+        if not living:
+            return
+        for process in living:
+            process.ending("killed")
+            process.polite_signal()
+        with anyio.move_on_after(grace_ms / 1000):
+            for process in living:
+                await process.exited.wait()
+        left = [process for process in living if not process.has_exited]
+        self._trees.kill_all([process.place for process in left], [p.pid for p in left])
+        for process in left:
+            await process.exited.wait()
+
+    def _kill(self, process: LocalProcess) -> Way:
+        return self._trees.kill(process.place, 0 if process.has_exited else process.pid)
+
+    async def _end_politely(self, process: LocalProcess, grace_ms: int) -> None:
+        process.polite_signal()
+        with anyio.move_on_after(grace_ms / 1000):
+            await process.exited.wait()
+        # Also when it has exited: what it started may have ignored the signal, or not got it.
+        if not process.has_exited or self._trees.alive(process.place):
+            self._kill(process)
+
+    async def _time_out(self, process: LocalProcess, timeout_ms: int) -> None:
+        with anyio.move_on_after(timeout_ms / 1000):
+            await process.exited.wait()
+            return
+        process.ending("timeout")
+        if process.grace_ms:
+            await self._end_politely(process, process.grace_ms)
+        else:
+            self._kill(process)
+
+    # --- after the end ----------------------------------------------------------------------------
+
+    def _ended(self, process: LocalProcess) -> None:
+        self._living.pop(process.pid, None)
+        if not self._trees.release(process.place):
+            self._leftovers.add(process)
+        if process.forget_at_end:
+            self._forget(process)
+            return
+        limits = self.settings.limits
+        self._finished.append((anyio.current_time() + limits.keep_seconds, process))
+        if len(self._finished) > limits.kept:
+            self._forget(self._finished.popleft()[1])
+
+    def _forget(self, process: LocalProcess) -> None:
+        if self._processes.pop(process.ref, None) is None:
+            return
+        process.forgotten()
+        process.process.close()
+
+    async def _keep_house(self) -> None:
+        """Forget the finished when their time is over, bury orphans, give back emptied places."""
+        while True:
+            now = anyio.current_time()
+            while self._finished and self._finished[0][0] <= now:
+                self._forget(self._finished.popleft()[1])
+            self._trees.reap()
+            emptied = [p for p in self._leftovers if self._trees.release(p.place)]
+            self._leftovers.difference_update(emptied)
+            await anyio.sleep(min(_HOUSEKEEPING, self.settings.limits.keep_seconds))
+
+
+def _subject(error: SpawnError, request: SpawnRequest) -> str | None:
+    """What the failing step was about, where that is a path."""
+    if error.stage == "chdir":
+        return os.fsdecode(request.cwd)
+    if error.stage == "execve":
+        return os.fsdecode(request.program)
+    return None

@@ -1,0 +1,296 @@
+"""A process of this machine: the engine's process, how it ended and who waits for its news."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import anyio
+
+from execnode.engine import Process, _pty
+from execnode.engine.tree import Place
+from execnode.protocol.errors import RpcError, stdin_write_failed, system_error
+from execnode.protocol.messages import (
+    AttachResponse,
+    ClosedNotification,
+    EndReason,
+    ExitedNotification,
+    Gap,
+    OutputChunk,
+    ReadResponse,
+    StartParams,
+    StreamTotal,
+    TerminalSize,
+    WriteResponse,
+)
+from execnode.protocol.signals import signal_name
+
+__all__ = ["LocalProcess"]
+
+# Bytes of output in one answer to process/read that names no limit of its own; more are fetched by the next.
+_READ_MAX: Final = 4 << 20
+
+_ACCEPTED: Final = WriteResponse("accepted")
+_STDIN_CLOSED: Final = WriteResponse("stdinClosed")
+
+
+class LocalProcess:
+    """One process, from its start until it is forgotten.
+
+    ref: its name on the node.
+    on_ended: called once, when it has exited and its output is at its end.
+    """
+
+    def __init__(
+        self,
+        ref: str,
+        params: StartParams,
+        process: Process,
+        place: Place,
+        on_ended: Callable[[LocalProcess], None],
+    ) -> None:
+        self.ref = ref
+        self.argv = params.argv
+        self.cwd = params.cwd
+        self.tty = params.tty
+        self.stdin = params.tty or params.pipe_stdin
+        self.grace_ms = params.grace_ms
+        self.place = place
+        self.process = process
+        self.pid: int = process.pid
+        self.started_at_ms = time.time_ns() // 1_000_000
+        self.exit_code: int | None = None
+        self.reason: EndReason | None = None
+        self.signal: str | None = None
+        self.exited = anyio.Event()
+        self.exited_seq = 0
+        self.closed_seq = 0
+        self.forget_at_end = False
+        self.on_forgotten: dict[object, Callable[[LocalProcess], None]] = {}
+        self._held = False
+        self._on_ended = on_ended
+        self._ended_by: EndReason | None = None
+        self._news: anyio.Event | None = None
+        self._writes: dict[int, _PendingWrite] = {}
+        process.owner = self
+
+    # --- events of the engine ---------------------------------------------------------------------
+
+    def dispatch(self, event: tuple[Any, ...]) -> None:
+        """Take an event of the engine (environment/local/pump.py)."""
+        kind = event[0]
+        if kind == _pty.EXITED:
+            self._exit()
+        elif kind == _pty.ENDED:
+            self.closed_seq = self.process.mark(_pty.MARK_CLOSED)
+            self._on_ended(self)
+        elif kind == _pty.WRITTEN:
+            self._writes.pop(event[2]).finish(event[3])
+            return
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    def _exit(self) -> None:
+        number, code = self.process.exit_signal, self.process.exit_code
+        if number is not None:
+            self.exit_code, self.signal = 128 + number, signal_name(number)
+            self.reason = self._ended_by or "signal"
+        elif code is not None:
+            self.exit_code = code
+            self.reason = "timeout" if self._ended_by == "timeout" else "exit"
+        else:  # somebody else in this process waited for it
+            self.exit_code, self.reason = -1, "lost"
+        self.exited_seq = self.process.mark(_pty.MARK_EXITED)
+        self.exited.set()
+
+    async def news(self) -> None:
+        """Return when the log has grown, or the process has exited or closed."""
+        if self._news is None:
+            self._news = anyio.Event()
+            self.process.watched = True
+        await self._news.wait()
+
+    # --- what it says -----------------------------------------------------------------------------
+
+    @property
+    def has_exited(self) -> bool:
+        """Whether it was waited for."""
+        return self.exit_code is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether its log is complete."""
+        return self.closed_seq > 0
+
+    def exited_notification(self, name: str) -> ExitedNotification:
+        """What is told at its exit, to a client that calls it `name`."""
+        assert self.exit_code is not None
+        return ExitedNotification(
+            name, self.exited_seq, self.exit_code, False, self.reason, self.signal
+        )
+
+    def closed_notification(self, name: str) -> ClosedNotification:
+        """What is told at the end of its log."""
+        digests = self.process.digests()
+        totals = self.process.totals()
+        streams = {stream: StreamTotal(totals[stream], digests[stream]) for stream in totals}
+        return ClosedNotification(name, self.closed_seq, streams)
+
+    def attach_response(self) -> AttachResponse:
+        """Its state, for a client that begins to watch it."""
+        return AttachResponse(
+            self.process.next_seq,
+            self.has_exited,
+            self.exit_code,
+            self.closed,
+            self.tty,
+            self.reason,
+            self.signal,
+            self.pid,
+            self.ref,
+            self.process.retention,
+        )
+
+    def read(self, after_seq: int, max_bytes: int | None) -> ReadResponse:
+        """Kept output after a seq, and the state, at this moment. Raises RpcError."""
+        limit = _READ_MAX if max_bytes is None else min(max_bytes, _READ_MAX)
+        try:
+            chunks, next_seq, gone = self.process.read(after_seq, limit)
+        except OSError as error:
+            raise system_error(error.errno or 0) from error
+        if not chunks:
+            next_seq = self.process.next_seq
+        elif max_bytes is not None:
+            next_seq = chunks[-1][0] + 1
+        return ReadResponse(
+            [OutputChunk(seq, stream, data, offset) for seq, stream, offset, data in chunks],
+            next_seq,
+            self.has_exited,
+            self.exit_code,
+            self.closed,
+            None,
+            False,
+            None if gone is None else Gap(*gone, {}),
+            self.reason,
+            self.signal,
+        )
+
+    async def read_waiting(
+        self, after_seq: int, max_bytes: int | None, wait_ms: int
+    ) -> ReadResponse:
+        """As `read`, waiting up to `wait_ms` for something that is news to the caller."""
+        with anyio.move_on_after(wait_ms / 1000):
+            while not self.has_news(after_seq):
+                await self.news()
+        return self.read(after_seq, max_bytes)
+
+    def has_news(self, after_seq: int) -> bool:
+        """Whether a read after this seq has something to tell that is not known by it."""
+        if self.closed:
+            return True
+        behind = after_seq + 1 < self.process.next_seq
+        return behind and (self.has_exited or bool(self.process.read(after_seq, 0)[0]))
+
+    # --- what is done to it -----------------------------------------------------------------------
+
+    def write(self, data: bytes, write_id: str | None) -> WriteResponse | int:
+        """Write to its standard input: the answer, or a ticket for `written`.
+
+        Raises RpcError when it cannot be reached.
+        """
+        if not self.stdin:
+            return _STDIN_CLOSED
+        result, ticket, _ = self.process.write(data, (write_id or "").encode())
+        if result in (_pty.ACCEPTED, _pty.REPEATED):
+            return _ACCEPTED
+        if result == _pty.WAITING:
+            return int(ticket)
+        if result == _pty.CLOSED:
+            return _STDIN_CLOSED
+        if result == _pty.FULL:
+            raise RpcError(
+                -32603,
+                "8 MiB of earlier writes wait for the program to read them, and no more are taken; "
+                "wait for their answers",
+            )
+        raise stdin_write_failed()
+
+    async def written(self, ticket: int) -> WriteResponse:
+        """Return when a write that had to wait has reached the program's pipe or terminal.
+
+        Raises RpcError when it no longer can.
+        """
+        pending = self.expect(ticket)
+        await pending.done.wait()
+        if pending.errno:
+            raise stdin_write_failed()
+        return _ACCEPTED
+
+    def expect(self, ticket: int) -> _PendingWrite:
+        """Remember that somebody waits for a write. To be called before the next poll."""
+        return self._writes.setdefault(ticket, _PendingWrite())
+
+    def close_stdin(self) -> None:
+        """End its standard input after what is queued. Raises RpcError where there is none to end."""
+        if self.tty:
+            raise RpcError(-32600, "a terminal's input cannot be closed; write 0x04 (Ctrl-D) to it")
+        self.process.close_input()
+
+    def send_signal(self, number: int) -> None:
+        """Signal its process group; nothing happens once it has exited."""
+        if not self.has_exited:
+            with suppress(ProcessLookupError):
+                self.process.signal(number)
+
+    def resize(self, size: TerminalSize) -> None:
+        """Set the size of its terminal. Raises RpcError."""
+        try:
+            self.process.resize(size.rows, size.cols)
+        except OSError as error:
+            if not self.tty:
+                raise RpcError(-32600, "this process has no terminal to resize") from error
+            # The terminal's last user has left: there is nobody to care about its size.
+
+    def hold(self, seq: int) -> None:
+        """Protect the log from this record on, for a reader that is away; an earlier hold stays."""
+        if not self._held:
+            self.process.hold(seq)
+            self._held = True
+
+    def release(self) -> None:
+        """Protect it no longer: the reader has what it missed, or will not come for it."""
+        if self._held:
+            self.process.release()
+            self._held = False
+
+    def ending(self, reason: EndReason) -> None:
+        """Say why it is about to be signalled, so that its end is told truthfully."""
+        self._ended_by = self._ended_by or reason
+
+    def forgotten(self) -> None:
+        """Tell those who know it by a name that it is gone for good."""
+        callbacks, self.on_forgotten = self.on_forgotten, {}
+        for callback in callbacks.values():
+            callback(self)
+
+    def polite_signal(self) -> None:
+        """What comes before SIGKILL."""
+        self.send_signal(signal.SIGTERM)
+
+
+class _PendingWrite:
+    """Bytes on their way into a standard input."""
+
+    __slots__ = ("done", "errno")
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.errno = 0
+
+    def finish(self, errno: int) -> None:
+        self.errno = errno
+        self.done.set()

@@ -1,0 +1,1 @@
+"""The node: listeners, connections, sessions, and one small handler for each service."""

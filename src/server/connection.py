@@ -1,0 +1,296 @@
+"""One connection: its handshake, its requests and what it is told.
+
+The engine moves the bytes; what it hands up arrives at `dispatch`. Requests are answered as they
+finish: a handler either returns its answer, or an awaitable of it, which then runs as a task of the
+connection and holds nothing up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from execnode.engine import Channel, _pty
+from execnode.environment.local.process import LocalProcess
+from execnode.protocol import methods
+from execnode.protocol.codec import Codec
+from execnode.protocol.errors import (
+    INTERNAL_ERROR,
+    UNREADABLE_ID,
+    MalformedMessageError,
+    RpcError,
+    initialize_required,
+    initialized_required,
+    invalid_request,
+    malformed,
+    method_not_found,
+)
+from execnode.protocol.messages import (
+    AckNotification,
+    Answer,
+    GapNotification,
+    Notification,
+    Request,
+    RequestId,
+    WriteParams,
+)
+from execnode.server.router import ROUTES
+from execnode.server.sessions import Session
+
+if TYPE_CHECKING:
+    from execnode.server.node import Node
+
+__all__ = ["Connection", "Peer"]
+
+_logger = logging.getLogger(__name__)
+
+# The largest frame that a peer may send before it has shown its token.
+_STRANGERS_FRAME: Final = 65536
+# Seconds a stranger has for showing it.
+_STRANGERS_TIME: Final = 10.0
+# Seconds for answers to leave after the peer has ended its side.
+_FAREWELL: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end.
+
+    name: for messages and logs, like `unix` or `tcp 127.0.0.1:4000`.
+    token: what `initialize` has to present; None when the transport has vouched for the peer.
+    """
+
+    name: str
+    token: str | None = None
+
+
+class Connection:
+    """A connection from its first byte to its last."""
+
+    channel: Channel
+    tasks: trio.Nursery
+
+    def __init__(self, node: Node, codec: Codec, peer: Peer) -> None:
+        self.node = node
+        self.codec = codec
+        self.peer = peer
+        self.session: Session | None = None
+        self.acks = False
+        self.ready = False  # `initialized` was received
+        self._over = trio.Event()
+        self._names: dict[LocalProcess, str] = {}
+
+    async def run(self, in_fd: int, out_fd: int) -> None:
+        """Serve on these descriptors (one twice for a socket; they are taken over) until it ends.
+
+        Its session is then detached.
+        """
+        stranger = self.peer.token is not None
+        max_frame = _STRANGERS_FRAME if stranger else self.node.settings.max_frame
+        self.channel = self.node.execs.engine.open_channel(in_fd, out_fd, max_frame=max_frame)
+        self.channel.owner = self
+        try:
+            async with trio.open_nursery() as self.tasks:
+                if stranger:
+                    self.tasks.start_soon(self._expect_handshake)
+                await self._over.wait()
+                self.tasks.cancel_scope.cancel()
+        finally:
+            if self.session is not None:
+                self.node.sessions.detach(self.session)
+            self.channel.close()
+
+    def end(self) -> None:
+        """End the connection at once; what has not left is lost."""
+        self._over.set()
+
+    def end_politely(self) -> None:
+        """End the connection when the answers that are queued have left, or after a while."""
+        self.channel.notify_drained()
+        self.tasks.start_soon(self._end_after, _FAREWELL)
+
+    # --- what the engine hands up -----------------------------------------------------------------
+
+    def dispatch(self, event: tuple[Any, ...]) -> None:
+        """Take an event of the engine (environment/local/pump.py)."""
+        kind = event[0]
+        if self._over.is_set():
+            return
+        if kind == _pty.FRAME:
+            self._receive(event[2])
+        elif kind == _pty.MARK:
+            self._tell_mark(event[2].owner, event[3], event[4])
+        elif kind == _pty.QUEUED:
+            self._await_write(event[2], event[3])
+        elif kind == _pty.GAP:
+            self._tell_gap(event[2].owner, event[3], event[4], event[5])
+        elif kind == _pty.EOF:
+            self.end_politely()
+        elif kind == _pty.OVERSIZE:
+            self._refuse_frame(event[2])
+        else:  # BROKEN, DRAINED
+            self.end()
+
+    def _receive(self, body: bytes) -> None:
+        try:
+            message = self.codec.decode(body)
+        except MalformedMessageError as error:
+            self._send_error(UNREADABLE_ID, malformed(error, self.peer.name))
+            return
+        if isinstance(message, Request):
+            self._handle(message)
+        elif not isinstance(message, Notification) or not self._notified(message):
+            _logger.info(
+                "%s: dropped, since it sent what nobody expects: %s", self.peer.name, message
+            )
+            self.end()
+
+    def _refuse_frame(self, size: int) -> None:
+        limit = self.node.settings.max_frame if self.session else _STRANGERS_FRAME
+        self._send_error(
+            UNREADABLE_ID,
+            invalid_request(
+                f"a frame of {size} bytes is over the limit of {limit} bytes; send less at once, "
+                "or start the node with a higher --max-frame; the connection ends here"
+            ),
+        )
+        self.end_politely()
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _handle(self, request: Request) -> None:
+        try:
+            route = ROUTES.get(request.method)
+            if route is None:
+                raise method_not_found(request.method)
+            params = self.codec.decode_params(route.params, request.params)
+            if not self.ready and request.method != methods.INITIALIZE:
+                family = methods.FAMILY[request.method]
+                raise (initialized_required if self.session else initialize_required)(family)
+            result = route.handler(self, params)
+        except RpcError as error:
+            self._send_error(request.id, error)
+        except Exception as error:
+            self._send_failure(request, error)
+        else:
+            if isinstance(result, Awaitable):
+                self.tasks.start_soon(self._finish, request, result)
+            else:
+                self._send(Answer(request.id, result))
+
+    async def _finish(self, request: Request, result: Awaitable[object]) -> None:
+        try:
+            answer = Answer(request.id, await result)
+        except RpcError as error:
+            self._send_error(request.id, error)
+        except Exception as error:
+            self._send_failure(request, error)
+        else:
+            self._send(answer)
+
+    def _await_write(self, body: bytes, ticket: int) -> None:
+        """Answer a write, which the engine has taken from the wire itself, once it is through."""
+        request = self.codec.decode(body)
+        assert isinstance(request, Request)
+        assert self.session is not None
+        params = self.codec.decode_params(WriteParams, request.params)
+        process = self.session.find(params.process_id)
+        process.expect(ticket)
+        self.tasks.start_soon(self._finish, request, process.written(ticket))
+
+    def _send(self, message: Answer | Notification) -> None:
+        if not self.channel.closed:
+            self.channel.send(self.codec.encode(message))
+
+    def _send_error(self, request_id: RequestId, error: RpcError) -> None:
+        if not self.channel.closed:
+            self.channel.send(self.codec.encode(error.to_answer(request_id)))
+
+    def _send_failure(self, request: Request, error: Exception) -> None:
+        _logger.error("%s: %s failed", self.peer.name, request.method, exc_info=error)
+        message = f"internal error in {request.method}: {error}"
+        self._send_error(request.id, RpcError(INTERNAL_ERROR, message))
+
+    # --- notifications ----------------------------------------------------------------------------
+
+    def _notified(self, message: Notification) -> bool:
+        """Act on a notification. False for one that ends the connection."""
+        if self.session is None:
+            return False
+        if message.method == methods.INITIALIZED:
+            if not self.ready:
+                self.ready = True
+                self.channel.ready(max_frame=self.node.settings.max_frame, acks=self.acks)
+                self.node.sessions.stream(self.session)
+            return True
+        if message.method != methods.PROCESS_ACK or not self.ready:
+            return False
+        try:
+            ack = self.codec.decode_params(AckNotification, message.params)
+        except RpcError:
+            return False
+        process = self.session.get(ack.process_id)
+        if process is not None and self.channel.streams(process.process):
+            self.channel.ack(process.process, ack.seq)
+        return True
+
+    def stream(
+        self,
+        name: str,
+        process: LocalProcess,
+        after_seq: int,
+        *,
+        protect: bool = True,
+        offsets: dict[str, int] | None = None,
+    ) -> None:
+        """Send the records of a process after `after_seq`, calling it `name`."""
+        self._names[process] = name
+        self.channel.attach(
+            process.process, name.encode(), after_seq, protect=protect, offsets=offsets
+        )
+
+    def _tell_mark(self, process: LocalProcess, seq: int, mark: int) -> None:
+        name = self._names[process]
+        if mark == _pty.MARK_EXITED:
+            self._pass(process, seq, methods.PROCESS_EXITED, process.exited_notification(name))
+        else:
+            self._pass(process, seq, methods.PROCESS_CLOSED, process.closed_notification(name))
+            self.channel.detach(process.process)
+            del self._names[process]
+
+    def _tell_gap(self, process: LocalProcess, first: int, last: int, lost: dict[str, int]) -> None:
+        """Records are gone. Should the exit be among them, it is told all the same."""
+        name = self._names[process]
+        exit_seq = process.exited_seq
+        if first <= exit_seq <= last:
+            if first < exit_seq:
+                gap = GapNotification(name, first, exit_seq - 1, lost)
+                self._send(Notification(methods.PROCESS_GAP, gap))
+                lost = dict.fromkeys(lost, 0)
+            exited = Notification(methods.PROCESS_EXITED, process.exited_notification(name))
+            if exit_seq == last:
+                self.channel.pass_on(process.process, last, self.codec.encode(exited))
+                return
+            self._send(exited)
+            first = exit_seq + 1
+        gap = GapNotification(name, first, last, lost)
+        self._pass(process, last, methods.PROCESS_GAP, gap)
+
+    def _pass(self, process: LocalProcess, seq: int, method: str, params: object) -> None:
+        body = self.codec.encode(Notification(method, params))
+        self.channel.pass_on(process.process, seq, body)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    async def _expect_handshake(self) -> None:
+        await trio.sleep(_STRANGERS_TIME)
+        if self.session is None:
+            self.end()
+
+    async def _end_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self.end()

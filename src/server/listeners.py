@@ -1,0 +1,201 @@
+"""Where connections come from: Unix sockets, TCP, standard input and output."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import pwd
+import socket
+import stat
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import trio
+
+__all__ = ["Address", "ListenError", "Listener", "listen", "parse_address"]
+
+_logger = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+# Seconds to wait when there is no descriptor left for a new connection.
+_PAUSE = 0.1
+# Keep-alive, tcp(7): a peer that died without a word is noticed within 20 seconds, so that it does
+# not keep its own client from resuming.
+_IDLE, _INTERVAL, _PROBES = 10, 3, 3
+_UNACKNOWLEDGED_MS = 20_000
+# What is not sent yet waits in the log, where it can still be jumped over, not in the socket.
+_NOT_SENT = 131_072
+
+
+class ListenError(Exception):
+    """An address that cannot be listened at; the text says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: `path` for unix, `host` and `port` for tcp, neither for stdio."""
+
+    kind: Literal["unix", "tcp", "stdio"]
+    path: str = ""
+    host: str = ""
+    port: int = 0
+
+
+def parse_address(url: str) -> Address:
+    """Return the address of `unix:///path.sock`, `tcp://HOST:PORT` or `stdio`.
+
+    Raises ListenError.
+    """
+    if url in ("stdio", "stdio://"):
+        return Address("stdio")
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ListenError(f"{url}: {error}") from None
+    if parts.scheme == "unix":
+        if parts.netloc or not parts.path.startswith("/"):
+            raise ListenError(f"{url}: a Unix socket is written unix:///absolute/path.sock")
+        return Address("unix", path=parts.path)
+    if parts.scheme == "tcp":
+        if not parts.hostname or port is None or parts.path not in ("", "/"):
+            raise ListenError(f"{url}: a TCP address is written tcp://HOST:PORT (port 0: any)")
+        return Address("tcp", host=parts.hostname, port=port)
+    raise ListenError(
+        f"{url}: expected unix:///path.sock, tcp://HOST:PORT or stdio as an address to listen at"
+    )
+
+
+class Listener:
+    """A bound socket. `url` is what a client connects to."""
+
+    def __init__(self, url: str, sock: trio.socket.SocketType, path: Path | None) -> None:
+        self.url = url
+        self.local = path is not None
+        self._socket = sock
+        self._path = path
+        self._identity = _identity(path)
+
+    async def accept(self) -> tuple[int, str]:
+        """The descriptor of the next connection, which is the caller's, and a name for its peer.
+
+        Connections of other users are refused here.
+        """
+        while True:
+            try:
+                client, address = await self._socket.accept()
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+                    raise
+                _logger.warning("%s: no connection can be taken now: %s", self.url, error)
+                await trio.sleep(_PAUSE)
+                continue
+            if self.local:
+                refusal = _foreign_user(client)
+                if refusal:
+                    _logger.warning("%s: refused %s", self.url, refusal)
+                    client.close()
+                    continue
+                return client.detach(), "unix"
+            with suppress(OSError):  # the peer may be gone already
+                _tune(client)
+            host, port = address[:2]
+            return client.detach(), f"tcp {host}:{port}"
+
+    def close(self) -> None:
+        """Listen no longer. The socket's file goes, unless it is somebody else's by now."""
+        self._socket.close()
+        if self._path is not None and _identity(self._path) == self._identity:
+            with suppress(OSError):
+                self._path.unlink()
+
+
+async def listen(address: Address) -> list[Listener]:
+    """Bind an address; a host name may stand for several. Raises ListenError."""
+    if address.kind == "unix":
+        return [_listen_unix(Path(address.path))]
+    try:
+        listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=_BACKLOG)
+    except OSError as error:
+        raise ListenError(f"tcp://{address.host}:{address.port}: {error}") from None
+    return [Listener(_tcp_url(each.socket), each.socket, None) for each in listeners]
+
+
+def _tcp_url(sock: trio.socket.SocketType) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def _listen_unix(path: Path) -> Listener:
+    """Bind a socket that only this user can connect to."""
+    url = f"unix://{path}"
+    _remove_stale(path, url)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(os.fspath(path))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        hint = "; the path of a Unix socket has at most 107 bytes" if error.errno is None else ""
+        raise ListenError(f"{url}: {error}{hint}") from None
+    finally:
+        os.umask(before)
+    return Listener(url, trio.socket.from_stdlib_socket(sock), path)
+
+
+def _remove_stale(path: Path, url: str) -> None:
+    """Remove a socket that nobody listens at any more; anything else that is there stays."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ListenError(f"{url}: {error}") from None
+    if not stat.S_ISSOCK(kind):
+        raise ListenError(f"{url}: there is something else than a socket; choose another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ListenError(f"{url}: {error}") from None
+        else:
+            raise ListenError(f"{url}: another node listens there already")
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = path.lstat() if path is not None else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
+
+
+def _foreign_user(sock: trio.socket.SocketType) -> str | None:
+    """Why this peer may not connect: it is neither this user nor root (unix(7), SO_PEERCRED)."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", raw)
+    if uid in (os.getuid(), 0):
+        return None
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = "?"
+    return f"process {pid} of user {name} ({uid})"
+
+
+def _tune(sock: trio.socket.SocketType) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _INTERVAL)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT)

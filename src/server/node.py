@@ -1,0 +1,184 @@
+"""A node: the services, the sessions and the listeners, from start to shutdown.
+
+node ⊃ exec service ⊃ processes
+node ⊃ sessions (they outlive connections)
+node ⊃ connections ⊃ requests that wait
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import trio
+
+from execnode.environment.local.exec import ExecSettings, LocalExec
+from execnode.environment.local.info import environment_info
+from execnode.protocol.codec import CborCodec
+from execnode.protocol.errors import UNREADABLE_ID, invalid_request
+from execnode.protocol.framing import frame
+from execnode.server.connection import Connection, Peer
+from execnode.server.listeners import Address, Listener, listen
+from execnode.server.sessions import Sessions
+
+__all__ = ["Node", "NodeSettings", "serve"]
+
+_logger = logging.getLogger(__name__)
+
+# Seconds that a shutdown may take beyond the grace that processes are given.
+_SHUTDOWN_MARGIN = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What a node offers and how much of it.
+
+    max_frame: bytes of the largest message taken.
+    max_sessions, max_connections: how many there may be at once.
+    session_ttl, max_session_ttl: seconds a session lives while nobody is connected to it: unless its
+        client wants otherwise, and at most.
+    shutdown_grace: seconds that processes are given between SIGTERM and SIGKILL at the node's end.
+    token: what clients from a network have to present; None lets everybody in.
+    """
+
+    execs: ExecSettings = ExecSettings()
+    max_frame: int = 16 << 20
+    max_sessions: int = 1024
+    max_connections: int = 1024
+    session_ttl: float = 80.0
+    max_session_ttl: float = 7 * 86400.0
+    shutdown_grace: float = 2.0
+    token: str | None = None
+
+
+class Node:
+    """A running node. Made by `Node.open`."""
+
+    def __init__(self, settings: NodeSettings, execs: LocalExec, nursery: trio.Nursery) -> None:
+        self.settings = settings
+        self.execs = execs
+        self.info = environment_info()
+        self.shell = os.fsencode(self.info.shell.path)
+        self.sessions = Sessions(
+            execs,
+            nursery,
+            limit=settings.max_sessions,
+            ttl=settings.session_ttl,
+            max_ttl=settings.max_session_ttl,
+        )
+        self.connections: set[Connection] = set()
+        self._codec = CborCodec()
+        self._nursery = nursery
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: NodeSettings) -> AsyncIterator[Node]:
+        """Run a node without listeners. On leaving, all its processes are ended."""
+        async with LocalExec.open(settings.execs) as execs, trio.open_nursery() as nursery:
+            yield cls(settings, execs, nursery)
+            nursery.cancel_scope.cancel()
+
+    async def accept(self, listener: Listener) -> None:
+        """Serve every connection of a listener, until cancelled."""
+        try:
+            while True:
+                descriptor, name = await listener.accept()
+                if len(self.connections) >= self.settings.max_connections:
+                    self._refuse(descriptor)
+                    continue
+                token = None if listener.local else self.settings.token
+                self._nursery.start_soon(self.connect, descriptor, descriptor, Peer(name, token))
+        finally:
+            listener.close()
+
+    async def connect(self, in_fd: int, out_fd: int, peer: Peer) -> None:
+        """Serve one connection, whose descriptors are taken over, until it ends."""
+        connection = Connection(self, self._codec, peer)
+        self.connections.add(connection)
+        try:
+            await connection.run(in_fd, out_fd)
+        except* OSError as group:
+            _logger.warning("%s: the connection failed: %s", peer.name, group.exceptions[0])
+        finally:
+            self.connections.discard(connection)
+
+    def _refuse(self, descriptor: int) -> None:
+        limit = self.settings.max_connections
+        error = invalid_request(
+            f"this node has its limit of {limit} connections; close one, "
+            "or start the node with a higher --max-connections"
+        )
+        with socket.socket(fileno=descriptor) as peer:
+            peer.setblocking(False)
+            peer.send(frame(self._codec.encode(error.to_answer(UNREADABLE_ID))))
+
+    async def shut_down(self) -> None:
+        """Start nothing any more, end what runs, and let the answers leave. Bounded in time."""
+        self.execs.accepting = False
+        grace = self.settings.shutdown_grace
+        with trio.move_on_after(grace + _SHUTDOWN_MARGIN):
+            if not self.settings.execs.keep:
+                await self.execs.end_all(round(grace * 1000))
+            for connection in self.connections:
+                connection.end_politely()
+            while self.connections:
+                await trio.sleep(0.01)
+
+
+async def serve(
+    settings: NodeSettings,
+    addresses: list[Address],
+    *,
+    on_bound: Callable[[list[str]], None],
+) -> None:
+    """Run a node until SIGTERM or SIGINT, or the end of standard input for a stdio address.
+
+    on_bound: called once with the URLs that are listened at, in the order of the addresses.
+    A second signal ends it without grace. Raises ListenError.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        listeners = [
+            listener
+            for each in addresses
+            if each.kind != "stdio"
+            for listener in await listen(each)
+        ]
+        async with Node.open(settings) as node, trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(node.accept, listener)
+            on_bound([listener.url for listener in listeners])
+            if any(each.kind == "stdio" for each in addresses):
+                nursery.start_soon(_serve_stdio, node, nursery.cancel_scope)
+            nursery.start_soon(_await_signals, node, signals, nursery.cancel_scope)
+
+
+async def _serve_stdio(node: Node, running: trio.CancelScope) -> None:
+    """Standard input and output as a connection; its end is the node's."""
+    in_fd, out_fd = os.dup(0), os.dup(1)
+    await node.connect(in_fd, out_fd, Peer("stdio"))
+    running.cancel()
+
+
+async def _await_signals(
+    node: Node, signals: AsyncIterator[int], running: trio.CancelScope
+) -> None:
+    async with trio.open_nursery() as nursery:
+        async for number in signals:
+            name = signal.Signals(number).name
+            if not node.execs.accepting:
+                _logger.warning("%s again: ending at once", name)
+                break
+            _logger.info("%s: shutting down", name)
+            nursery.start_soon(_shut_down, node, running)
+        nursery.cancel_scope.cancel()
+    running.cancel()
+
+
+async def _shut_down(node: Node, running: trio.CancelScope) -> None:
+    await node.shut_down()
+    running.cancel()

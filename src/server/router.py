@@ -1,0 +1,36 @@
+"""Every method: what its parameters are and who answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from execnode.protocol import messages, methods
+from execnode.server.handlers import environment, handshake, process
+
+__all__ = ["ROUTES", "Route"]
+
+
+class Route(NamedTuple):
+    """`handler(connection, params)` gives the result, or an awaitable of it; it raises RpcError."""
+
+    params: type[msgspec.Struct]
+    handler: Callable[..., Any]
+
+
+ROUTES: Final[dict[str, Route]] = {
+    methods.INITIALIZE: Route(messages.InitializeParams, handshake.initialize),
+    methods.ENVIRONMENT_INFO: Route(messages.NoParams, environment.info),
+    methods.ENVIRONMENT_STATUS: Route(messages.NoParams, environment.status),
+    methods.PROCESS_START: Route(messages.StartParams, process.start),
+    methods.PROCESS_READ: Route(messages.ReadParams, process.read),
+    methods.PROCESS_WRITE: Route(messages.WriteParams, process.write),
+    methods.PROCESS_SIGNAL: Route(messages.SignalParams, process.signal),
+    methods.PROCESS_TERMINATE: Route(messages.TerminateParams, process.terminate),
+    methods.PROCESS_RESIZE: Route(messages.ResizeParams, process.resize),
+    methods.PROCESS_CLOSE_STDIN: Route(messages.CloseStdinParams, process.close_stdin),
+    methods.PROCESS_ATTACH: Route(messages.AttachParams, process.attach),
+    methods.PROCESS_LIST: Route(messages.ListParams, process.list_all),
+}
