@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+from anyio import CancelScope
 
 from execnode.protocol.codec import CborCodec
 from execnode.protocol.errors import ProtocolError, RpcError
@@ -132,6 +133,10 @@ class Connection:
             async with self._sending:
                 await self._transport.send(frame(message))
         except OSError as exc:
+            # The reader may not have noticed. Nobody shall find this connection alive from now on.
+            self._transport.close()
+            with CancelScope(shield=True):
+                await self.ended.wait()
             raise LinkLost(str(exc)) from exc
 
     def close(self) -> None:

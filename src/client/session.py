@@ -127,7 +127,7 @@ class Session:
         link, answer = await self._connect(None)
         self.session_id = answer.session_id
         self.info = answer.environment_info
-        self._link = link
+        self._use(link)
         self._tasks.start_soon(self._keep, link)
 
     async def aclose(self) -> None:
@@ -162,11 +162,16 @@ class Session:
             except SessionLost as exc:
                 self._fail(exc)
                 return
-            self._link = link
-            self._link_changed.set()
+            self._use(link)
             for channel in self._channels.values():
                 if channel.attachable:
                     self._tasks.start_soon(self._go_on, link, channel)
+
+    def _use(self, link: Connection) -> None:
+        """Let requests have this link, unless it has ended since its handshake."""
+        if not link.ended.is_set():
+            self._link = link
+            self._link_changed.set()
 
     async def _run(self, link: Connection) -> None:
         """Read from `link` until it ends, and leave no moment in which it seems to be up still."""

@@ -1,9 +1,9 @@
 """A node that does exactly what a test says, for what a real one cannot be made to do on demand."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -158,7 +158,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def scripted(folder: Path, script: Callable[[Peer], Awaitable[None]]) -> AsyncIterator[Peer]:
+async def scripted(
+    folder: Path, script: Callable[[Peer], Coroutine[Any, Any, None]]
+) -> AsyncIterator[Peer]:
     """A peer that does what `script` says; the script has to be through when the context ends."""
     path = folder / "peer.sock"
     with anyio.fail_after(20):
@@ -169,3 +171,4 @@ async def scripted(folder: Path, script: Callable[[Peer], Awaitable[None]]) -> A
                 yield peer
         finally:
             await peer.aclose()
+            path.unlink()

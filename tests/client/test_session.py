@@ -1,13 +1,25 @@
 """What a session does when its link breaks at the worst moment; the node follows a script."""
 
+import contextlib
 from pathlib import Path
 
 import anyio
 import pytest
 
-from execnode.client import AnswerLost, Output, SessionLost, connect
+from execnode.client import (
+    AnswerLost,
+    Gap,
+    LinkLost,
+    Output,
+    ProtocolError,
+    Retention,
+    RpcError,
+    SessionLost,
+    connect,
+)
 from execnode.protocol import methods
 from execnode.protocol.errors import (
+    invalid_request,
     process_starting,
     session_attached,
     unknown_process,
@@ -15,12 +27,16 @@ from execnode.protocol.errors import (
 )
 from execnode.protocol.messages import (
     EmptyResponse,
+    GapNotification,
     InitializeParams,
     ListParams,
     ListResponse,
+    Notification,
     ProcessSummary,
     SignalParams,
     StartParams,
+    TerminateParams,
+    TerminateResponse,
     WriteParams,
     WriteResponse,
 )
@@ -223,3 +239,192 @@ async def test_a_node_that_stays_away_is_given_up_in_time(socket_dir: Path) -> N
         with pytest.raises(SessionLost, match="no connection to unix:"):
             await process.wait()
         assert 0.3 <= anyio.current_time() - began < 2
+
+
+async def test_a_cancelled_start_leaves_nothing_running(socket_dir: Path) -> None:
+    asked, ended = anyio.Event(), anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        await link.expect(methods.PROCESS_START, StartParams)
+        asked.set()
+        with contextlib.suppress(anyio.EndOfStream):
+            while True:  # leaving the node may ask once more
+                request, params = await link.expect(methods.PROCESS_TERMINATE, TerminateParams)
+                assert params.process_id == "1"
+                await link.answer(request, TerminateResponse(True))
+                ended.set()
+
+    async with scripted(socket_dir, script) as peer, connect(peer.url) as node:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(node.start, ["sleep", "1000"])
+            await asked.wait()
+            tasks.cancel_scope.cancel()
+        await ended.wait()
+
+
+async def test_leaving_the_node_ends_what_runs_and_is_not_detached(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        for _ in range(3):
+            await link.start()
+        await link.send(exited(1, process_id="1"))
+        request, params = await link.expect(methods.PROCESS_TERMINATE, TerminateParams)
+        assert params.process_id == "2"
+        await link.answer(request, TerminateResponse(True))
+        with pytest.raises(anyio.EndOfStream):
+            await link.receive()
+
+    async with scripted(socket_dir, script) as peer, connect(peer.url) as node:
+        ended, _running, detached = [await node.start(["sleep", "1000"]) for _ in range(3)]
+        detached.detach()
+        await ended.wait()
+
+
+async def test_leaving_a_process_ends_it_even_when_cancelled(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        await link.start()
+        request, _ = await link.expect(methods.PROCESS_TERMINATE, TerminateParams)
+        await link.answer(request, TerminateResponse(True))
+        await end(link)
+
+    async with scripted(socket_dir, script) as peer, connect(peer.url) as node:
+        with anyio.CancelScope() as scope:
+            async with await node.start(["sleep", "1000"]) as process:
+                scope.cancel()
+                await process.wait()
+        assert scope.cancelled_caught
+        assert process.returncode == 0
+
+
+async def test_output_is_acknowledged_about_every_128_kib_that_were_taken(
+    socket_dir: Path,
+) -> None:
+    chunk = bytes(50_000)
+
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        await link.start()
+        await link.send(*(output(i + 1, chunk, i * len(chunk)) for i in range(6)))
+        for seq in (3, 6):
+            message = await link.receive()
+            assert message == Notification(methods.PROCESS_ACK, {"processId": "1", "seq": seq})
+        await end(link, 7)
+
+    async with scripted(socket_dir, script) as peer, connect(peer.url) as node:
+        process = await node.start(["cat"])
+        assert len([item async for item in process]) == 6
+
+
+async def test_a_small_retention_is_acknowledged_more_often(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        assert (await link.start()).retention == Retention("block", 4096)
+        await link.send(output(1, bytes(1024), 0))
+        message = await link.receive()
+        assert message == Notification(methods.PROCESS_ACK, {"processId": "1", "seq": 1})
+        await end(link, 2)
+
+    async with scripted(socket_dir, script) as peer, connect(peer.url) as node:
+        process = await node.start(["cat"], retention=Retention("block", 4096))
+        assert len([item async for item in process]) == 1
+
+
+async def test_exceptions_of_the_body_pass_as_they_are(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await (await peer.accept()).handshake()
+
+    async with scripted(socket_dir, script) as peer:
+        with pytest.raises(LookupError, match="mine"):
+            async with connect(peer.url):
+                raise LookupError("mine")
+
+
+async def test_a_refused_session_is_told_as_it_is(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        request, params = await link.expect(methods.INITIALIZE, InitializeParams)
+        assert (params.auth_token, params.session_ttl_ms) == ("wrong", 2500)
+        await link.refuse(request, invalid_request("invalid token"))
+
+    token = socket_dir / "token"
+    token.write_text("wrong\n")
+    async with scripted(socket_dir, script) as peer:
+        with pytest.raises(RpcError, match="invalid token"):
+            async with connect(peer.url, token_file=token, session_ttl=2.5):
+                pass
+
+
+async def test_a_link_that_breaks_in_the_handshake_is_an_os_error(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await (await peer.accept()).cut()
+
+    async with scripted(socket_dir, script) as peer:
+        with pytest.raises(LinkLost):
+            async with connect(peer.url):
+                pass
+
+
+async def test_a_node_that_talks_nonsense_is_told_so_at_once(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await (await peer.accept()).stream.send(b"SSH-2.0-OpenSSH_9.9\r\n")
+        link = await peer.accept()
+        await link.handshake()
+        await link.start()
+        await link.send(Notification(methods.PROCESS_OUTPUT, {"processId": "1", "seq": "x"}))
+
+    async with scripted(socket_dir, script) as peer:
+        with pytest.raises(ProtocolError, match="frame of 1397966893 bytes"):
+            async with connect(peer.url):
+                pass
+        async with connect(peer.url) as node:
+            process = await node.start(["true"])
+            with pytest.raises(SessionLost, match="broke the protocol: not a OutputNotification"):
+                await process.wait()
+
+
+async def test_output_of_a_process_that_nobody_holds_is_ignored(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        await link.send(output(1, b"x", 0, process_id="7"), Notification("later/news", {"a": 1}))
+        await link.start()
+        await end(link)
+
+    async with scripted(socket_dir, script) as peer, connect(peer.url) as node:
+        assert (await node.run(["true"])).returncode == 0
+
+
+async def test_skipping_to_the_end_turns_unread_output_into_gaps(socket_dir: Path) -> None:
+    arrived = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        await link.start()
+        await link.send(output(1, b"ab", 0), output(2, b"c", 2))
+        arrived.set()
+        request, params = await link.attach()
+        assert (params.after_seq, params.skip_to) == (2, "end")
+        await link.send(output(3, b"stale", 3))
+        await link.attached(request, 10)
+        gap = GapNotification("1", 3, 9, {"stdout": 100})
+        await link.send(Notification(methods.PROCESS_GAP, gap), output(10, b"now", 103))
+        await end(link, 11)
+
+    async with scripted(socket_dir, script) as peer, connect(peer.url) as node:
+        process = await node.start(["yes"])
+        assert await process.take(1) == [Output("stdout", b"ab", 0, 1)]
+        await arrived.wait()
+        await process.skip_to_end()
+        assert [item async for item in process] == [
+            Gap(2, 2, {"stdout": 1}),
+            Gap(3, 9, {"stdout": 100}),
+            Output("stdout", b"now", 103, 10),
+        ]
