@@ -27,7 +27,7 @@ from execnode.engine import Channel, Engine, Process, _pty
 ENV: Final = [b"PATH=/usr/local/bin:/usr/bin:/bin", b"LC_ALL=C"]
 
 # Seconds that anything may take: much more than it does, since the machine may be busy.
-PATIENCE: Final = 30.0
+PATIENCE: Final = 8.0
 
 
 def sh(script: str) -> list[bytes]:
@@ -85,6 +85,7 @@ class Pump:
         self.children: list[int] = []
         self.marking = True
         self.answering = True
+        self.on_event: Callable[[tuple[Any, ...]], object] = lambda _: None
 
     def start(self, argv: list[bytes], **options: Any) -> Process:
         options.setdefault("env", ENV)
@@ -144,6 +145,7 @@ class Pump:
     def _poll(self) -> None:
         for event in self.engine.poll():
             self.events.append(event)
+            self.on_event(event)
             if self.marking and event[0] == _pty.EXITED:
                 event[1].mark(_pty.MARK_EXITED)
             elif self.marking and event[0] == _pty.ENDED:
@@ -222,6 +224,7 @@ class Peer:
         self.eof = False
         self.messages: list[dict[str, Any]] = []
         self.streams: dict[str, Streamed] = defaultdict(Streamed)
+        self.on_message: Callable[[dict[str, Any]], object] = lambda _: None
         self._buffer = bytearray()
         pump.peers.append(self)
 
@@ -282,6 +285,7 @@ class Peer:
         del self._buffer[:at]
 
     def _take(self, message: dict[str, Any]) -> None:
+        self.on_message(message)
         method, params = message.get("method", ""), message.get("params", {})
         if "id" not in message and method.startswith("process/") and "processId" in params:
             self.streams[params["processId"]].take(method.removeprefix("process/"), params)

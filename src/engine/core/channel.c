@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/core/process.h"
+#include "engine/core/quiet.h"
 
 #define BUFFER_MIN 16384u
 #define BUFFER_KEEP 65536u /* an idle channel gives back what is above */
@@ -362,12 +363,15 @@ static void batch_add(struct batch *batch, const void *data, size_t length)
     batch->bytes += length;
 }
 
-static void add_control(struct channel *ch, struct batch *batch)
+/* Add the control frames.  False when more wait than fit: then output, which comes after them, has to wait too. */
+static bool add_control(struct channel *ch, struct batch *batch)
 {
     if (ch->tail_length)
         batch_add(batch, ch->tail + ch->tail_sent, ch->tail_length - ch->tail_sent);
-    for (struct control_frame *frame = ch->control; frame && batch->iov_count < BATCH_FRAMES; frame = frame->next)
+    struct control_frame *frame = ch->control;
+    for (; frame && batch->iov_count < BATCH_FRAMES; frame = frame->next)
         batch_add(batch, frame->data + frame->sent, frame->length - frame->sent);
+    return !frame;
 }
 
 /* Add record `seq` to the batch.  False when it has to wait for the next one. */
@@ -438,14 +442,17 @@ static void add_cursor(struct channel *ch, struct batch *batch, struct cursor *c
 static ssize_t transmit(struct channel *ch, struct batch *batch)
 {
     ssize_t n;
-    struct msghdr message = {.msg_iov = batch->iov, .msg_iovlen = (size_t)batch->iov_count};
-    do
-        n = ch->socket ? sendmsg(ch->out.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-                       : writev(ch->out.fd, batch->iov, batch->iov_count);
-    while (n < 0 && errno == EINTR);
-    if (n >= 0)
-        return n;
-    return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+    if (ch->socket) {
+        struct msghdr message = {.msg_iov = batch->iov, .msg_iovlen = (size_t)batch->iov_count};
+        do
+            n = sendmsg(ch->out.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+            n = -errno;
+    } else {
+        n = writev_quietly(ch->out.fd, batch->iov, batch->iov_count);
+    }
+    return n == -EAGAIN ? 0 : n;
 }
 
 static size_t take(size_t *sent, size_t length)
@@ -477,11 +484,8 @@ static void control_sent(struct channel *ch, size_t *sent)
 }
 
 /* The socket took a part of this frame: keep a copy of the rest, so that the log is free to move on. */
-static bool keep_tail(struct channel *ch, const struct iovec *iov, int count, size_t sent)
+static bool keep_tail(struct channel *ch, const struct iovec *iov, int count, size_t length, size_t sent)
 {
-    size_t length = 0;
-    for (int i = 0; i < count; i++)
-        length += iov[i].iov_len;
     ch->tail = malloc(length - sent);
     if (!ch->tail)
         return false;
@@ -495,17 +499,21 @@ static bool keep_tail(struct channel *ch, const struct iovec *iov, int count, si
 
 static void frames_sent(struct channel *ch, struct batch *batch, size_t sent)
 {
-    for (int i = 0; i < batch->frame_count && sent; i++) {
-        struct iovec *iov = &batch->iov[batch->frames[i].iov_first];
-        int count = batch->frames[i].iov_count;
+    int frames = 0;
+    for (; frames < batch->frame_count && sent; frames++) {
+        struct iovec *iov = &batch->iov[batch->frames[frames].iov_first];
+        int count = batch->frames[frames].iov_count;
         size_t length = 0;
         for (int k = 0; k < count; k++)
             length += iov[k].iov_len;
-        if (sent < length && !keep_tail(ch, iov, count, sent)) {
+        if (sent < length && !keep_tail(ch, iov, count, length, sent)) {
             break_channel(ch, ENOMEM); /* half a frame is out: the stream cannot go on */
-            return;
+            break;
         }
         sent -= sent < length ? sent : length;
+    }
+    /* Only now, since a log that may evict what was sent may also move what the frames point to. */
+    for (int i = 0; i < frames; i++) {
         struct cursor *cursor = batch->frames[i].cursor;
         cursor->at.next_seq++;
         cursor->at.offset[batch->frames[i].stream] += batch->frames[i].length;
@@ -523,8 +531,8 @@ static size_t send_batch(struct channel *ch)
     batch.bytes = 0;
     batch.long_header = NULL;
     batch.scratch_used = false;
-    add_control(ch, &batch);
-    while (ch->ready && turns < BATCH_FRAMES && batch.frame_count < BATCH_FRAMES && batch.iov_count <= BATCH_FRAMES * 3 &&
+    bool room = add_control(ch, &batch);
+    while (room && ch->ready && turns < BATCH_FRAMES && batch.frame_count < BATCH_FRAMES && batch.iov_count <= BATCH_FRAMES * 3 &&
            batch.bytes < BATCH_BYTES) {
         struct cursor *cursor = ch->ready;
         ch->ready = cursor->ready_next;
@@ -567,6 +575,25 @@ static bool whole_frame_waits(const struct channel *ch)
 
 static void parse(struct channel *ch);
 
+static bool large_and_empty(const struct channel *ch)
+{
+    return ch->start == ch->end && ch->buffer_cap > BUFFER_KEEP;
+}
+
+/* An idle channel gives back what a large frame needed, once nobody looks at the frame any more. */
+static void trim_buffer(struct channel *ch)
+{
+    if (!large_and_empty(ch))
+        return;
+    if (ch->told_turn == ch->engine->turn) {
+        channel_touch(ch);
+        return;
+    }
+    free(ch->buffer);
+    ch->buffer = NULL;
+    ch->buffer_cap = ch->start = ch->end = 0;
+}
+
 void channel_flush(struct channel *ch)
 {
     size_t sent = 0, idle = 0;
@@ -588,6 +615,7 @@ void channel_flush(struct channel *ch)
         channel_touch(ch); /* more at the next turn */
     if (ch->drain_wanted && !ch->control && !ch->tail_length && channel_event(ch, EVENT_DRAINED))
         ch->drain_wanted = false;
+    trim_buffer(ch);
 }
 
 void channel_writable(struct channel *ch)
@@ -614,6 +642,7 @@ static void tell_frame(struct channel *ch, enum event_kind kind, const uint8_t *
     event->data = body;
     event->length = length;
     event->number = number;
+    ch->told_turn = ch->engine->turn;
 }
 
 /* Do a write or an ack on the spot.  False: hand the frame up. */
@@ -652,7 +681,7 @@ static void parse(struct channel *ch)
         enum frame_split split =
             frame_split(ch->buffer + ch->start, ch->end - ch->start, ch->max_frame, &body, &size);
         if (split == FRAME_PARTIAL)
-            return;
+            break;
         if (split == FRAME_TOO_LARGE) {
             tell_frame(ch, EVENT_OVERSIZE, NULL, 0, size);
             ch->eof = ch->oversize = true;
@@ -666,7 +695,7 @@ static void parse(struct channel *ch)
             ch->handed_turn = ch->engine->turn;
         }
     }
-    if (whole_frame_waits(ch))
+    if (whole_frame_waits(ch) || large_and_empty(ch))
         channel_touch(ch);
 }
 
@@ -674,9 +703,7 @@ static void parse(struct channel *ch)
 static bool make_room(struct channel *ch)
 {
     size_t held = ch->end - ch->start, wanted = ch->buffer_cap;
-    if (held == 0 && ch->buffer_cap > BUFFER_KEEP)
-        wanted = BUFFER_MIN;
-    else if (held == ch->buffer_cap)
+    if (held == ch->buffer_cap)
         wanted = ch->buffer_cap ? ch->buffer_cap * 2 : BUFFER_MIN;
     if (wanted != ch->buffer_cap) {
         uint8_t *buffer = malloc(wanted);

@@ -59,6 +59,7 @@ struct channel {
     uint8_t *buffer; /* incoming bytes [start, end) */
     size_t buffer_cap, start, end;
     uint64_t handed_turn; /* the engine's turn in which a frame was handed up */
+    uint64_t told_turn;   /* and the one in which an event pointed into the buffer */
 
     struct control_frame *control, **control_end;
     size_t control_bytes;

@@ -9,8 +9,9 @@
 #include <sys/epoll.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "engine/core/quiet.h"
 
 /* Reads of one stream before others get their turn. */
 #define READS_PER_TURN 8
@@ -313,23 +314,9 @@ static void ids_add(struct write_ids *ids, struct span id, uint64_t value)
     ids->next = (at + 1) % WRITE_IDS_MAX;
 }
 
-/* write(2) that never raises SIGPIPE, whatever the program around us does with that signal.  -errno on failure. */
-static ssize_t write_quietly(int fd, const void *data, size_t length)
+static ssize_t write_input(struct process *p, const void *data, size_t length)
 {
-    sigset_t pipe_signal, before, pending;
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-    ssize_t n;
-    do
-        n = write(fd, data, length);
-    while (n < 0 && errno == EINTR);
-    ssize_t result = n < 0 ? -errno : n;
-    if (result == -EPIPE && !sigismember(&pending, SIGPIPE))
-        sigtimedwait(&pipe_signal, NULL, &(struct timespec){0});
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
+    return writev_quietly(p->input.fd, &(struct iovec){(void *)data, length}, 1);
 }
 
 static void written(struct process *p, struct input_item *item, int error)
@@ -366,7 +353,7 @@ void process_writable(struct process *p)
 {
     while (p->queue) {
         struct input_item *item = p->queue;
-        ssize_t n = write_quietly(p->input.fd, item->data + item->written, item->length - item->written);
+        ssize_t n = write_input(p, item->data + item->written, item->length - item->written);
         if (n == -EAGAIN) {
             source_want(p->engine, &p->input, EPOLLOUT);
             return;
@@ -429,7 +416,7 @@ enum write_result process_write(struct process *p, struct span data, struct span
             return WRITE_FULL;
         return enqueue(p, data, 0, id, value, ticket, error);
     }
-    ssize_t n = data.length ? write_quietly(p->input.fd, data.data, data.length) : 0;
+    ssize_t n = data.length ? write_input(p, data.data, data.length) : 0;
     if (n == -EAGAIN)
         n = 0;
     if (n < 0) {

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static int above_stdio(int fd)
+int above_stdio(int fd)
 {
     if (fd < 0 || fd > 2)
         return fd;

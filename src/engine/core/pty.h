@@ -9,4 +9,8 @@ int pty_open(unsigned short rows, unsigned short cols, int *master, int *slave);
 /* Set the size; the foreground process group gets SIGWINCH when it changes.  Returns 0 or -errno. */
 int pty_resize(int master, unsigned short rows, unsigned short cols);
 
+/* Move a descriptor clear of 0 to 2, where a child's own will be; a failure (-1) passes through.
+ * Returns the new number, close-on-exec, or -1 with errno set; the old one is then closed. */
+int above_stdio(int fd);
+
 #endif

@@ -33,7 +33,7 @@ const char *spawn_stage_name(enum spawn_stage stage)
 
 int spawner_init(struct spawner *spawner)
 {
-    spawner->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    spawner->null_fd = above_stdio(open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (spawner->null_fd < 0)
         return -errno;
     spawner->stack =
@@ -68,12 +68,13 @@ __attribute__((noreturn)) static void child_fail(struct child *child, enum spawn
     _exit(127);
 }
 
-/* Every signal to its default action, none blocked: what the node ignores or catches is its own affair. */
+/* Every signal to its default action, none blocked: what the node ignores or catches is its own affair.  Not by
+ * sigaction(3), which keeps its hands off signals 32 and 33: posix_spawn(3) leaves those ignored in its children. */
 static void child_signals(void)
 {
-    struct sigaction fresh = {.sa_handler = SIG_DFL};
+    static const unsigned long fresh[8]; /* the kernel's struct sigaction: SIG_DFL, no flags, an empty mask */
     for (int number = 1; number < _NSIG; number++)
-        sigaction(number, &fresh, NULL); /* fails for SIGKILL, SIGSTOP and glibc's own two, rightly */
+        syscall(SYS_rt_sigaction, number, fresh, NULL, _NSIG / 8); /* fails for SIGKILL and SIGSTOP, rightly */
     sigset_t none;
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
@@ -215,13 +216,9 @@ static int open_pipe(int ends[2], int ours)
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -1;
     for (int i = 0; i < 2; i++) {
-        if (ends[i] > 2)
-            continue;
-        int moved = fcntl(ends[i], F_DUPFD_CLOEXEC, 3);
-        if (moved < 0)
+        ends[i] = above_stdio(ends[i]);
+        if (ends[i] < 0)
             return -1;
-        close(ends[i]);
-        ends[i] = moved;
     }
     return fcntl(ends[ours], F_SETFL, O_NONBLOCK);
 }
@@ -253,7 +250,8 @@ int spawn(struct spawner *spawner, const struct spawn_plan *plan, struct spawned
         goto failed;
     }
     if (child.stage != SPAWN_OK) {
-        waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){0}, WEXITED);
+        while (waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){0}, WEXITED) < 0 && errno == EINTR)
+            ; /* it is dying, but may not be dead yet */
         close(pidfd);
         *stage = child.stage;
         errno = child.error;
