@@ -49,6 +49,7 @@ class Session:
         self.connection: Connection | None = None
         self.expires_at: float | None = None
         self.own: dict[str, LocalProcess] = {}
+        self.living = 0  # of its own, those that have not ended
         self.viewed: dict[str, LocalProcess] = {}
         self.leftovers: set[LocalProcess] = set()
 
@@ -70,7 +71,7 @@ class Session:
 
     def require_room(self, limit: int) -> None:
         """Raises RpcError -32600 when `limit` processes of this session have not ended."""
-        if len(self.own) >= limit and sum(not each.closed for each in self.own.values()) >= limit:
+        if self.living >= limit:
             raise invalid_request(
                 f"this session has its limit of {limit} processes; wait for one to end, "
                 "or start the node with a higher --max-processes"
@@ -157,12 +158,17 @@ class Sessions:
     def add(self, session: Session, name: str, process: LocalProcess) -> None:
         """A process was started in this session."""
         session.own[name] = process
+        session.living += 1
 
         def forget(process: LocalProcess) -> None:
             del session.own[name]
             if self._execs.has_leftovers(process):
                 session.leftovers.add(process)
 
+        def count(_: LocalProcess) -> None:
+            session.living -= 1
+
+        process.on_ended.append(count)
         process.on_forgotten[session] = forget
 
     def view(self, session: Session, name: str, process: LocalProcess) -> None:

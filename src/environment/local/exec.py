@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import anyio
@@ -25,7 +26,7 @@ from execnode.engine.tree import Trees, Way
 from execnode.environment.local.process import LocalProcess
 from execnode.environment.local.pump import pump
 from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare, put_in_place
-from execnode.protocol.errors import invalid_request, spawn_failed
+from execnode.protocol.errors import invalid_request, nul_byte, spawn_failed
 from execnode.protocol.messages import StartParams, TerminateResponse
 
 __all__ = ["ExecSettings", "LocalExec"]
@@ -80,6 +81,7 @@ class LocalExec:
         self._tasks = tasks
         self._processes: dict[str, LocalProcess] = {}
         self._living: dict[int, LocalProcess] = {}
+        self._ended: list[LocalProcess] = []
         self._leftovers: set[LocalProcess] = set()
         self._finished: deque[tuple[float, LocalProcess]] = deque()
         self._trees = Trees.open(
@@ -104,7 +106,7 @@ class LocalExec:
                         guardian = Guardian.start(service._trees)
                         if guardian is not None:
                             service._trees.spare(guardian.pid)
-                    tasks.start_soon(pump, engine)
+                    tasks.start_soon(partial(pump, engine, when_idle=service._bury))
                     tasks.start_soon(service._keep_house)
                     yield service
                 finally:
@@ -142,13 +144,17 @@ class LocalExec:
                 )
                 return self.start(params, shell)
             raise spawn_failed(error.stage, error.errno, _subject(error, request)) from None
+        except ValueError:
+            self._trees.release(place)
+            raise nul_byte() from None
         except BaseException:
             self._trees.release(place)
             raise
         ref = secrets.token_hex(4)
         while ref in self._processes:
             ref = secrets.token_hex(4)
-        process = LocalProcess(ref, params, spawned, place, self._ended)
+        process = LocalProcess(ref, params, spawned, place)
+        process.on_ended.append(self._ended.append)
         self._processes[ref] = process
         self._living[process.pid] = process
         if params.timeout_ms is not None:
@@ -239,17 +245,20 @@ class LocalExec:
 
     # --- after the end ----------------------------------------------------------------------------
 
-    def _ended(self, process: LocalProcess) -> None:
-        self._living.pop(process.pid, None)
-        if not self._trees.release(process.place):
-            self._leftovers.add(process)
-        if process.forget_at_end:
-            self._forget(process)
-            return
+    def _bury(self) -> None:
+        """Give back the places of processes that have ended, and let the time of these run."""
         limits = self.settings.limits
-        self._finished.append((anyio.current_time() + limits.keep_seconds, process))
-        if len(self._finished) > limits.kept:
-            self._forget(self._finished.popleft()[1])
+        for process in self._ended:
+            self._living.pop(process.pid, None)
+            if not self._trees.release(process.place):
+                self._leftovers.add(process)
+            if process.forget_at_end:
+                self._forget(process)
+                continue
+            self._finished.append((anyio.current_time() + limits.keep_seconds, process))
+            if len(self._finished) > limits.kept:
+                self._forget(self._finished.popleft()[1])
+        self._ended.clear()
 
     def _forget(self, process: LocalProcess) -> None:
         if self._processes.pop(process.ref, None) is None:

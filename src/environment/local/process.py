@@ -42,6 +42,7 @@ class LocalProcess:
 
     ref: its name on the node.
     on_ended: called once, when it has exited and its output is at its end.
+    on_forgotten: called once, when it is given back; by whom it is known under another name.
     """
 
     def __init__(
@@ -50,7 +51,6 @@ class LocalProcess:
         params: StartParams,
         process: Process,
         place: Place,
-        on_ended: Callable[[LocalProcess], None],
     ) -> None:
         self.ref = ref
         self.argv = params.argv
@@ -69,9 +69,9 @@ class LocalProcess:
         self.exited_seq = 0
         self.closed_seq = 0
         self.forget_at_end = False
+        self.on_ended: list[Callable[[LocalProcess], None]] = []
         self.on_forgotten: dict[object, Callable[[LocalProcess], None]] = {}
         self._held = False
-        self._on_ended = on_ended
         self._ended_by: EndReason | None = None
         self._news: anyio.Event | None = None
         self._writes: dict[int, _PendingWrite] = {}
@@ -86,7 +86,8 @@ class LocalProcess:
             self._exit()
         elif kind == _pty.ENDED:
             self.closed_seq = self.process.mark(_pty.MARK_CLOSED)
-            self._on_ended(self)
+            for callback in self.on_ended:
+                callback(self)
         elif kind == _pty.WRITTEN:
             self._writes.pop(event[2]).finish(event[3])
             return

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import anyio
@@ -24,8 +25,11 @@ class EventSink(Protocol):
         """Act on one event. An exception is logged and concerns nobody else."""
 
 
-async def pump(engine: Engine) -> None:
-    """Drive the engine until cancelled. There is one pump for each engine."""
+async def pump(engine: Engine, *, when_idle: Callable[[], None]) -> None:
+    """Drive the engine until cancelled. There is one pump for each engine.
+
+    when_idle: called when all that could be done is done and sent, for what nobody waits for.
+    """
     descriptor = engine.fileno()
     turn_ends = time.monotonic() + _TURN
     while True:
@@ -43,6 +47,7 @@ async def pump(engine: Engine) -> None:
                 continue
             await checkpoint()
         else:
+            when_idle()
             engine.waited_for = True
             await anyio.wait_readable(descriptor)
             engine.waited_for = False

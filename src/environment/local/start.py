@@ -4,6 +4,7 @@ import hashlib
 import os
 import resource
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from execnode.engine.tree import Place
@@ -13,7 +14,6 @@ from execnode.protocol.errors import (
     invalid_params,
     invalid_request,
     missing_program,
-    nul_byte,
 )
 from execnode.protocol.messages import Limits, Retention, StartParams
 from execnode.protocol.uri import parse_cwd_uri
@@ -26,6 +26,8 @@ _RLIMITS: Final[dict[str, int]] = {
     for name, number in vars(resource).items()
     if name.startswith("RLIMIT_")
 }
+# Most starts of a session are in the same folder.
+_folder = lru_cache(maxsize=256)(parse_cwd_uri)
 _DEFAULT_SIZE: Final = (24, 80)
 # The streams' numbers in the engine.
 _PIPES: Final = (0, 1)
@@ -40,7 +42,7 @@ class ExecLimits:
     max_retention: the most that one may ask for.
     process_memory: bytes of one process's output kept in memory; what is above goes to disk.
     processes: alive or kept, of one session.
-    kept: finished processes of one session that are kept at most; the oldest go first.
+    kept: finished processes of the node that are kept at most; the oldest go first.
     keep_seconds: how long a finished process is kept.
     """
 
@@ -70,7 +72,7 @@ def prepare(params: StartParams, limits: ExecLimits, shell: bytes) -> SpawnReque
     Raises RpcError for what cannot be started as asked, a sandbox that cannot be had included.
     """
     _refuse_unenforceable(params)
-    cwd = parse_cwd_uri(params.cwd)
+    cwd = _folder(params.cwd)
     env = child_environment(params.env_policy, params.env, os.environb, tty=params.tty, shell=shell)
     argv = list(params.argv)
     program = argv[0]
@@ -79,8 +81,6 @@ def prepare(params: StartParams, limits: ExecLimits, shell: bytes) -> SpawnReque
     if params.arg0 is not None:
         argv[0] = params.arg0.value
     pairs = [name + b"=" + value for name, value in env.items()]
-    if any(b"\0" in text for text in (program, cwd, *argv, *pairs)):
-        raise nul_byte()
     if any(not name or b"=" in name for name in env):
         raise invalid_params("a variable's name must not be empty and must not contain `=`")
     request = SpawnRequest(program, _candidates(program, env), argv, pairs, cwd)
