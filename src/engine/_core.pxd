@@ -70,6 +70,7 @@ cdef extern from "engine/core/spawn.h" nogil:
         unsigned short cols
         bint stdin_pipe
         int cgroup_fd
+        bint outlive
     const char *spawn_stage_name(spawn_stage stage)
 
 cdef extern from "engine/core/pty.h" nogil:

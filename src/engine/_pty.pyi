@@ -92,6 +92,7 @@ class Engine:
         retention: int = ...,
         memory: int = ...,
         hashers: dict[int, _Hasher] | None = None,
+        outlive: bool = False,
     ) -> Process: ...
     def close(self) -> None: ...
 

@@ -227,7 +227,7 @@ cdef class Engine:
 
     def spawn(self, list paths not None, list argv not None, list env not None, bytes cwd not None, *, size=None,
               bint stdin=False, int cgroup_fd=-1, dict rlimits=None, bint drop_oldest=False,
-              uint64_t retention=1 << 20, size_t memory=1 << 20, dict hashers=None):
+              uint64_t retention=1 << 20, size_t memory=1 << 20, dict hashers=None, bint outlive=False):
         """Start a process (see core/spawn.h) and return its Process.
 
         `paths` are the programs to try in order, `argv` and `env` (b"NAME=value") what the program sees, `cwd` its
@@ -235,7 +235,7 @@ cdef class Engine:
         hard), where -1 is no limit, as in the resource module.
         `retention` bytes of output are kept, up to `memory` of them in memory.  `hashers` maps a stream's number
         (its index in STREAMS) to a hashlib object that gets every byte; without, streams get a CRC-32C.
-        Raises SpawnError.
+        `outlive`: it is not killed with the thread that starts it.  Raises SpawnError.
         """
         self.usable()
         cdef core.spawn_plan plan
@@ -272,6 +272,7 @@ cdef class Engine:
             plan.rows, plan.cols = size or (0, 0)
             plan.stdin_pipe = stdin
             plan.cgroup_fd = cgroup_fd
+            plan.outlive = outlive
             kept.policy = core.LOG_DROP_OLDEST if drop_oldest else core.LOG_BLOCK
             kept.bytes = retention
             kept.memory = memory

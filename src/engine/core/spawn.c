@@ -101,8 +101,9 @@ static int child_main(void *arg)
     struct child *child = arg;
     const struct spawn_plan *plan = child->plan;
     /* Die with the node, also when it is killed; it may have died before the request was made. */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != child->parent)
+    if (!plan->outlive)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!plan->outlive && getppid() != child->parent)
         _exit(127);
     if (setsid() < 0)
         child_fail(child, SPAWN_SESSION);

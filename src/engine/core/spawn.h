@@ -44,6 +44,7 @@ struct spawn_plan {
     unsigned short rows, cols; /* of the terminal */
     bool stdin_pipe;           /* without a terminal: a pipe instead of /dev/null */
     int cgroup_fd;             /* folder of the cgroup v2 to start in, or -1 */
+    bool outlive;              /* not killed with the thread that starts it */
 };
 
 struct spawned {
