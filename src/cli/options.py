@@ -1,0 +1,138 @@
+"""What the verbs' command lines have in common."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+__all__ = [
+    "Verb",
+    "json_option",
+    "node_options",
+    "ref_argument",
+    "retention",
+    "size",
+    "time",
+    "variable",
+]
+
+_SIZE_SHIFTS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_TIME_UNITS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Verb(click.Command):
+    """A command whose help ends with examples: (what it does, what to type)."""
+
+    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, unwrapped, since they are there to be copied."""
+        formatter.write_paragraph()
+        formatter.write("Examples:\n")
+        for remark, command in self._examples:
+            formatter.write(f"  # {remark}\n  {command}\n")
+
+
+def size(value: str | int) -> int:
+    """Bytes: `4096`, `64K`, `16M`, `1G`, by powers of 1024. Raises click.BadParameter."""
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a size like 4096, 64K, 16M or 1G")
+    number = int(match[1]) << _SIZE_SHIFTS[match[2].upper()]
+    if number >= 1 << 63:
+        raise click.BadParameter(f"{value!r} is too large")
+    return number
+
+
+def time(value: str | float) -> float:
+    """Seconds: `1.5`, `90s`, `5m`, `2h`, `7d`, `200ms`. Raises click.BadParameter."""
+    if isinstance(value, int | float):
+        return float(value)
+    match = re.fullmatch(r"(\d{1,15}\.?\d*|\.\d+)(ms|[smhd]?)", value.strip())
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a time like 1.5, 90s, 5m, 2h or 7d")
+    return float(match[1]) * _TIME_UNITS[match[2]]
+
+
+def variable(value: str | tuple[str, str]) -> tuple[str, str]:
+    """`NAME=VALUE`, or `NAME` for the value that it has here. Raises click.BadParameter."""
+    if isinstance(value, tuple):
+        return value
+    name, equals, text = value.partition("=")
+    if not name:
+        raise click.BadParameter(f"{value!r} has no name; write NAME=VALUE")
+    if equals:
+        return name, text
+    if name not in os.environ:
+        raise click.BadParameter(f"{name} has no value here; write {name}=VALUE")
+    return name, os.environ[name]
+
+
+def retention(value: str | tuple[str | None, int | None]) -> tuple[str | None, int | None]:
+    """`block`, `drop-oldest`, a size, or `MODE:SIZE`: (mode or None, bytes or None).
+
+    Raises click.BadParameter.
+    """
+    if isinstance(value, tuple):
+        return value
+    mode, colon, number = value.partition(":")
+    if mode in ("block", "drop-oldest"):
+        return mode, size(number) if colon else None
+    if colon or not mode[:1].isdigit():
+        raise click.BadParameter(f"{value!r} is not like block, drop-oldest or block:16M")
+    return None, size(mode)
+
+
+def node_options(function: _F) -> _F:
+    """Add --node and --token-file."""
+    for option in (
+        click.option(
+            "--token-file",
+            envvar="EXECNODE_TOKEN_FILE",
+            show_envvar=True,
+            metavar="FILE",
+            help="The token that a tcp node asks for.",
+        ),
+        click.option(
+            "--node",
+            "url",
+            envvar="EXECNODE_NODE",
+            show_envvar=True,
+            metavar="URL",
+            help="The node: unix:///path.sock, tcp://HOST:PORT, or stdio:COMMAND ARG...",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def json_option(text: str) -> Callable[[_F], _F]:
+    """Add --json; `text` says what it prints."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def _complete_ref(context: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
+    from .reach import complete_ref
+
+    return complete_ref(
+        context.params.get("url") or os.environ.get("EXECNODE_NODE"),
+        context.params.get("token_file") or os.environ.get("EXECNODE_TOKEN_FILE"),
+        incomplete,
+    )
+
+
+def ref_argument(*, several: bool = False) -> Callable[[_F], _F]:
+    """Add the REF of a process, or several as `refs`."""
+    if several:
+        return click.argument(
+            "refs", metavar="REF...", nargs=-1, required=True, shell_complete=_complete_ref
+        )
+    return click.argument("ref", shell_complete=_complete_ref)

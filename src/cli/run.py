@@ -1,0 +1,168 @@
+"""Running a command on a node, as if it were here."""
+
+import errno
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+from execnode.client.errors import ProtocolError, StartError
+from execnode.client.node import Node
+from execnode.client.process import Process
+from execnode.protocol.messages import Retention
+
+from .console import terminal_size
+from .failure import (
+    BROKEN_PIPE,
+    LOST,
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    NOT_RUN,
+    TIMED_OUT,
+    USAGE,
+    Failure,
+)
+from .joint import Feed, Joint, Parting
+from .reach import Target, run_async
+from .sinks import JsonLines, Streams
+from .tell import put, put_json, say
+
+__all__ = ["Order", "run"]
+
+# More than any node grants: the node's own limit holds.
+_AS_LONG_AS_IT_GETS = 366 * 86400.0
+_DETACHED_BYTES = 16 << 20
+
+
+class Order(NamedTuple):
+    """What was asked for on the command line."""
+
+    argv: tuple[str, ...]
+    tty: bool
+    cwd: str | None
+    variables: tuple[tuple[str, str], ...]
+    clear_env: bool
+    stdin: bool | None
+    timeout: float | None
+    grace: float | None
+    retention: tuple[str | None, int | None] | None
+    detach: bool
+    as_json: bool
+
+
+def run(order: Order, target: Target) -> int:
+    """Do it, and give the exit code. Raises Failure."""
+    if not order.detach:
+        return run_async(lambda: _stay(order, target), target)
+    if target.url is None:
+        hint = "start one with `execnode serve` and name it with --node"
+        raise Failure("--detach needs a node that stays", hint, USAGE)
+    if order.stdin:
+        raise Failure("--detach and --stdin exclude each other", code=USAGE)
+    return run_async(lambda: _detach(order, target), target)
+
+
+async def _stay(order: Order, target: Target) -> int:
+    feed = _feed(order)
+    sink = JsonLines() if order.as_json else Streams()
+    joint = Joint(sink, feed=feed, tty=order.tty, owner=True)
+    async with target.connected(code=NOT_RUN) as node:
+
+        async def begin() -> Process:
+            return await _start(node, order, stdin=feed.reads)
+
+        parting = await _join(joint, begin)
+    return _exit_code(joint, parting)
+
+
+async def _join(joint: Joint, begin: Callable[[], Awaitable[Process]]) -> Parting:
+    """`Joint.run`; what goes wrong once the command has started is told as such."""
+    try:
+        return await joint.run(begin)
+    except (ConnectionError, ProtocolError) as error:
+        raise Failure(f"{error}", "how the command ended is not known", LOST) from error
+    except OSError as error:
+        raise Failure(f"writing its output: {error.strerror}", code=LOST) from error
+
+
+async def _detach(order: Order, target: Target) -> int:
+    async with target.connected(code=NOT_RUN, session_ttl=_AS_LONG_AS_IT_GETS) as node:
+        process = await _start(node, order, stdin=False)
+        process.detach()
+        if order.as_json:
+            put_json({"ref": process.ref, "pid": process.pid})
+        else:
+            put(process.ref or "")
+    return 0
+
+
+async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
+    """Start the command. Raises Failure with the exit code that a shell would give."""
+    try:
+        return await node.start(
+            order.argv,
+            cwd=None if order.cwd is None else os.path.join(node.cwd, order.cwd),  # noqa: PTH118
+            env={} if order.clear_env else None,
+            extra_env=_variables(order),
+            timeout=order.timeout,
+            grace=order.grace,
+            stdin=stdin,
+            tty=order.tty,
+            size=terminal_size() if order.tty else None,
+            retention=_retention(order),
+        )
+    except StartError as error:
+        raise _not_started(error, order) from None
+    except (ConnectionError, ProtocolError) as error:
+        raise Failure(f"{error}", code=NOT_RUN) from None
+
+
+def _variables(order: Order) -> Mapping[str, str]:
+    """--env, and what kind of terminal it is."""
+    term = {"TERM": os.environ.get("TERM", "xterm")} if order.tty else {}
+    return term | dict(order.variables)
+
+
+def _retention(order: Order) -> Retention | None:
+    """--retention; a command that is left alone must not stop because nobody takes its output."""
+    if order.retention is None:
+        return Retention("drop-oldest", _DETACHED_BYTES) if order.detach else None
+    mode, size = order.retention
+    drops = order.detach if mode is None else mode == "drop-oldest"
+    return Retention("drop-oldest" if drops else "block", size)
+
+
+def _feed(order: Order) -> Feed:
+    wanted = (order.tty or not os.isatty(0)) if order.stdin is None else order.stdin
+    return Feed.ALL if wanted else Feed.NOTHING
+
+
+def _not_started(error: StartError, order: Order) -> Failure:
+    message = f"{error.filename}: {error.strerror}"
+    if error.stage != "execve":
+        return Failure(message, code=NOT_RUN)
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        return Failure(message, code=NOT_EXECUTABLE)
+    hint = None
+    if "/" in order.argv[0]:
+        hint = "if the file is there, the interpreter that its first line names is not"
+    elif " " in order.argv[0]:
+        hint = "give the program and its arguments apart, or: sh -c '...'"
+    return Failure(message, hint, NOT_FOUND)
+
+
+def _exit_code(joint: Joint, parting: Parting) -> int:
+    if parting is Parting.OUTPUT_GONE:
+        return BROKEN_PIPE
+    process = joint.process
+    if process is None:
+        return 128 + joint.number
+    code = process.returncode
+    if code is None or code < 0:
+        say("execnode: how the command ended is not known")
+        return LOST
+    if process.reason == "timeout":
+        say("execnode: ended, since its time was over (--timeout)")
+        return TIMED_OUT
+    if process.reason in ("oom", "policy"):
+        say(f"execnode: ended by the node ({process.reason})")
+    return code

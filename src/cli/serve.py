@@ -1,0 +1,124 @@
+"""Running a node, as `execnode serve` is told to."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from execnode import __version__
+from execnode.environment.local.exec import ExecSettings
+from execnode.environment.local.start import ExecLimits
+from execnode.server.listeners import Address, ListenError, parse_address
+from execnode.server.node import NodeSettings
+from execnode.server.node import serve as run_node
+
+from .failure import Failure
+from .places import default_socket, default_token_file, make_private
+from .tell import put, say, styled
+from .tokens import load_or_make
+
+__all__ = ["serve"]
+
+_MAX_FRAME = (1 << 32) - 1  # the length before a frame has 4 bytes
+
+
+def serve(urls: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Run a node until it is told to end. `options`: those of the verb, by name.
+
+    Raises Failure, and click's errors for values that do not go together.
+    """
+    logging.basicConfig(
+        level=options["log_level"].upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    addresses = _addresses(urls, options["encoding"])
+    settings = _settings(addresses, options)
+    over_stdio = any(address.kind == "stdio" for address in addresses)
+
+    def announce(bound: list[str]) -> None:
+        _announce(bound, over_stdio=over_stdio)
+
+    async def run() -> None:
+        await run_node(settings, addresses, on_bound=announce)
+
+    try:
+        trio.run(run)
+    except ListenError as error:
+        raise Failure(str(error)) from None
+
+
+def _addresses(urls: Sequence[str], encoding: str) -> list[Address]:
+    if not urls:
+        socket = default_socket()
+        make_private(socket.parent)
+        urls = [f"unix://{socket}"]
+    try:
+        addresses = [parse_address(url) for url in urls]
+    except ListenError as error:
+        raise click.UsageError(f"--listen {error}") from None
+    over_stdio = sum(address.kind == "stdio" for address in addresses)
+    if over_stdio > 1:
+        raise click.UsageError("--listen stdio: there is only one")
+    if over_stdio and encoding == "json":
+        raise click.UsageError(
+            "stdio does not speak JSON in this version, only CBOR: say --encoding cbor"
+        )
+    return addresses
+
+
+def _settings(addresses: Sequence[Address], options: Mapping[str, Any]) -> NodeSettings:
+    limits = ExecLimits(
+        max_retention=options["max_retention"],
+        processes=options["max_processes"],
+        keep_seconds=options["keep_finished"],
+    )
+    execs = ExecSettings(
+        limits=limits,
+        memory=options["memory"],
+        spill=options["spill"],
+        spill_dir=options["spill_dir"],
+        cgroups=not options["no_cgroups"],
+        keep=options["keep_children"],
+    )
+    return NodeSettings(
+        execs=execs,
+        max_frame=min(options["max_frame"], _MAX_FRAME),
+        max_sessions=options["max_sessions"],
+        max_connections=options["max_connections"],
+        session_ttl=options["session_ttl"],
+        max_session_ttl=options["max_session_ttl"],
+        shutdown_grace=options["shutdown_grace"],
+        token=_token(addresses, options["auth"], options["token_file"]),
+    )
+
+
+def _token(addresses: Sequence[Address], auth: str, file: str | None) -> str | None:
+    """The token that tcp clients have to present; None where there are none, or all may enter."""
+    if all(address.kind != "tcp" for address in addresses):
+        return None
+    if auth == "none":
+        warning = styled("warning:", "1;33")
+        say(f"{warning} --auth none: everybody who can connect runs commands as this user")
+        return None
+    path = Path(file) if file else default_token_file()
+    if not file:
+        make_private(path.parent)
+    token, made = load_or_make(path)
+    if made or not file:
+        say(f"execnode: tcp clients need the token in {path} (--token-file)")
+    return token
+
+
+def _announce(bound: Sequence[str], *, over_stdio: bool) -> None:
+    """Print the URLs: to stdout, unless that is a connection itself."""
+    for url in bound:
+        (say if over_stdio else put)(url)
+    if os.isatty(2) and bound:
+        name = styled("execnode", "1")
+        say(f"{name} {__version__}, pid {os.getpid()}; Ctrl-C ends it. In another terminal:")
+        say(f"  export EXECNODE_NODE={bound[0]}")
+        say("  execnode run -- uname -a")

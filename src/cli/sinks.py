@@ -1,0 +1,109 @@
+"""Where a process's output goes: to our own streams as it is, or to stdout as JSON lines."""
+
+import base64
+import errno
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from execnode.client.channel import Gap, Output
+from execnode.client.process import Process
+
+from . import console
+from .tell import listed, put_json, say
+
+__all__ = ["JsonLines", "OutputGone", "Sink", "Streams", "content", "dropped"]
+
+
+class OutputGone(Exception):
+    """Nobody reads our output any more: a pipe's reader has ended, or the terminal has."""
+
+
+class Sink(Protocol):
+    """Takes what a process has to tell, in order. Raises OutputGone."""
+
+    def started(self, process: Process) -> None:
+        """It runs."""
+
+    async def output(self, item: Output) -> None:
+        """It wrote this."""
+
+    async def gap(self, gap: Gap) -> None:
+        """Here something is missing."""
+
+    def ended(self, process: Process) -> None:
+        """It has ended, and all it wrote has been told."""
+
+
+class Streams:
+    """stdout and a terminal's output to our stdout, stderr to our stderr; gaps are told there."""
+
+    def started(self, process: Process) -> None:
+        """Nothing to show."""
+
+    async def output(self, item: Output) -> None:
+        """Write the bytes."""
+        try:
+            await console.write(2 if item.stream == "stderr" else 1, item.data)
+        except BrokenPipeError:
+            raise OutputGone from None
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise OutputGone from None
+
+    async def gap(self, gap: Gap) -> None:
+        """Tell how much is missing here."""
+        say(dropped(gap.bytes))
+
+    def ended(self, process: Process) -> None:
+        """Nothing to show: the exit code tells."""
+
+
+class JsonLines:
+    """One JSON object a line for each event; see docs/cli.md."""
+
+    def started(self, process: Process) -> None:
+        """How to find it again."""
+        _put({"event": "started", "ref": process.ref, "pid": process.pid})
+
+    async def output(self, item: Output) -> None:
+        """The bytes of one read, as `text` if they are UTF-8, else as `base64`."""
+        _put({"event": "output", "stream": item.stream, "offset": item.offset} | content(item.data))
+
+    async def gap(self, gap: Gap) -> None:
+        """How many bytes of each stream are missing here."""
+        _put({"event": "gap", "bytes": dict(gap.bytes)})
+
+    def ended(self, process: Process) -> None:
+        """How it ended and how much it wrote."""
+        totals = process.totals
+        _put(
+            {
+                "event": "ended",
+                "exitCode": process.returncode,
+                "reason": process.reason,
+                "signal": process.signal_name,
+                "streams": {name: total._asdict() for name, total in totals.items()},
+            }
+        )
+
+
+def content(data: bytes) -> dict[str, str]:
+    """Bytes as a member of a JSON object: `text` if they are UTF-8, else `base64`."""
+    try:
+        return {"text": data.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def dropped(count: Mapping[str, int]) -> str:
+    """The line that stands for missing output."""
+    parts = [f"{number} bytes of {stream}" for stream, number in count.items() if number]
+    return f"execnode: {listed(parts or ['output'])} dropped here"
+
+
+def _put(event: dict[str, Any]) -> None:
+    try:
+        put_json(event)
+    except BrokenPipeError:
+        raise OutputGone from None

@@ -1,0 +1,45 @@
+"""Tables: for a person at a terminal with rich, for a pipe as plain columns."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from .tell import put
+
+__all__ = ["Cell", "show"]
+
+Cell = str | tuple[str, str]
+"""Text, or text and its style in rich's words; styles are for terminals only."""
+
+
+def show(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print rows under their columns to stdout. The last column is cut to the terminal's width."""
+    if os.isatty(1):
+        _show_rich(columns, rows)
+        return
+    plain = [list(columns), *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    for row in plain:
+        put("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _show_rich(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        last = index == len(columns) - 1
+        table.add_column(column, no_wrap=True, overflow="ellipsis" if last else "fold")
+    for row in rows:
+        table.add_row(*(Text(_text(c), style="" if isinstance(c, str) else c[1]) for c in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+def _text(cell: Cell) -> str:
+    text = cell if isinstance(cell, str) else cell[0]
+    # Control characters of a command's arguments are not for this terminal.
+    return "".join(
+        c if c.isprintable() or 0xDC80 <= ord(c) <= 0xDCFF else repr(c)[1:-1] for c in text
+    )

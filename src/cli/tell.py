@@ -1,0 +1,46 @@
+"""Words to the standard streams: data to stdout, everything else to stderr.
+
+Lines may hold file names and arguments that are not UTF-8, as Python has them (os.fsdecode); they
+leave as the bytes they were.
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+
+__all__ = ["listed", "put", "put_json", "say", "styled"]
+
+
+def put(line: str) -> None:
+    """Write a line to stdout. Raises BrokenPipeError when its reader is gone."""
+    data = memoryview((line + "\n").encode(errors="surrogateescape"))
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def put_json(value: object) -> None:
+    """Write a value to stdout as one line of JSON (in ASCII)."""
+    import json
+
+    put(json.dumps(value, separators=(",", ":")))
+
+
+def say(line: str) -> None:
+    """Write a line for the person to stderr. If stderr is gone, there is nobody to tell."""
+    # With a carriage return, since the terminal may be in raw mode.
+    end = "\r\n" if os.isatty(2) else "\n"
+    with suppress(OSError):
+        os.write(2, (line + end).encode(errors="surrogateescape"))
+
+
+def styled(text: str, style: str) -> str:
+    """`text` in an SGR style (ECMA-48) if stderr is a terminal and NO_COLOR is not set."""
+    if os.environ.get("NO_COLOR") or not os.isatty(2):
+        return text
+    return f"\x1b[{style}m{text}\x1b[0m"
+
+
+def listed(items: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,81 @@
+"""`execnode run`: a command somewhere else, as if it were here."""
+
+from typing import Any
+
+import click
+
+from execnode.cli.options import Verb, json_option, node_options, retention, time, variable
+
+__all__ = ["command"]
+
+
+@click.command(
+    "run",
+    cls=Verb,
+    options_metavar="[OPTIONS] [--]",
+    context_settings={"allow_interspersed_args": False},
+    examples=[
+        ("here, on a node that lives as long as the command", "execnode run -- make test"),
+        (
+            "on a node, through a pipe and back",
+            "execnode run --node unix:///run/user/1000/execnode/node.sock -- sort < in > out",
+        ),
+        ("a shell on a terminal of its own", "execnode run --tty -- bash -l"),
+        (
+            "at most five minutes, in another folder",
+            "execnode run --timeout 5m --cwd /srv -- ./job",
+        ),
+        (
+            "in the background; then look at it",
+            "ref=$(execnode run --detach -- make) && execnode logs --follow $ref",
+        ),
+        ("for a script", "execnode run --json -- uname -a | jq -r 'select(.text).text'"),
+    ],
+)
+@node_options
+@click.option("--tty", "-t", is_flag=True, help="Run it on a terminal, which yours stands for.")
+@click.option("--cwd", metavar="FOLDER", help="Its working folder; default: the node's own.")
+@click.option(
+    "--env",
+    "-e",
+    "variables",
+    type=variable,
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Set a variable on top of the node's own; NAME alone takes the value from here.",
+)
+@click.option("--clear-env", is_flag=True, help="Give it only the variables of --env.")
+@click.option(
+    "--stdin/--no-stdin",
+    default=None,
+    help="Pass our stdin on, or do not. Default: unless it is a terminal, or with --tty.",
+)
+@click.option(
+    "--timeout", type=time, help="End it with all it has started after so long; exit code 124."
+)
+@click.option(
+    "--grace", type=time, help="How long it then has after SIGTERM before SIGKILL. Default: 0."
+)
+@click.option(
+    "--retention",
+    type=retention,
+    metavar="[MODE:]SIZE",
+    help="How much output the node keeps that nobody has taken, and whether it then stops the "
+    "command (block) or forgets the oldest (drop-oldest). Default: block:1M, and "
+    "drop-oldest:16M with --detach.",
+)
+@click.option("--detach", "-d", is_flag=True, help="Print its ref and leave it running.")
+@json_option("Print its events as JSON, one object a line.")
+@click.argument("argv", metavar="COMMAND [ARG]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(url: str | None, token_file: str | None, **options: Any) -> int:
+    """Run COMMAND: its output comes here as it is written, stdout and stderr apart.
+
+    Without --node it runs on this machine, on a node that ends with it.
+
+    Ctrl-C goes to the command as SIGINT; a second one ends it with all it has started. With --tty
+    every key goes to the command, but Ctrl-] typed three times within a second ends it.
+    """
+    from execnode.cli.reach import Target
+    from execnode.cli.run import Order, run
+
+    return run(Order(**options), Target(url, token_file))

@@ -1,0 +1,136 @@
+"""`execnode serve`: run a node."""
+
+from typing import Any
+
+import click
+
+from execnode.cli.options import Verb, size, time
+
+__all__ = ["command"]
+
+
+@click.command(
+    "serve",
+    cls=Verb,
+    examples=[
+        ("for this user, on a private Unix socket", "execnode serve"),
+        (
+            "for others: clients need a copy of the token file",
+            "execnode serve --listen tcp://0.0.0.0:7077 --token-file ~/node.token",
+        ),
+        (
+            "through ssh, started by the client",
+            "execnode run "
+            "--node 'stdio:ssh HOST execnode serve --listen stdio --encoding cbor' -- uname -a",
+        ),
+    ],
+)
+@click.option(
+    "--listen",
+    "urls",
+    metavar="URL",
+    multiple=True,
+    help="unix:///path.sock, tcp://HOST:PORT (port 0: any) or stdio; may be repeated. "
+    "Default: a Unix socket in $XDG_RUNTIME_DIR/execnode or ~/.local/state/execnode.",
+)
+@click.option(
+    "--encoding",
+    type=click.Choice(["json", "cbor"]),
+    default="json",
+    show_default=True,
+    help="What stdio speaks. json comes in a later version and is refused now.",
+)
+@click.option(
+    "--auth",
+    type=click.Choice(["token", "none"]),
+    default="token",
+    show_default=True,
+    help="What tcp clients have to show. none lets everybody run commands who can connect. "
+    "Unix sockets are for this user and root, always.",
+)
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    help="The token's file, made with a random token if there is none. "
+    "Default: ~/.local/state/execnode/token.",
+)
+@click.option(
+    "--session-ttl",
+    type=time,
+    default=80.0,
+    show_default="80s",
+    help="How long the processes of a client that is away are kept, unless it asks otherwise.",
+)
+@click.option(
+    "--max-session-ttl",
+    type=time,
+    default=7 * 86400.0,
+    show_default="7d",
+    help="The most that it may ask for.",
+)
+@click.option(
+    "--keep-finished",
+    type=time,
+    default=80.0,
+    show_default="80s",
+    help="How long the output of a process that has ended is kept.",
+)
+@click.option(
+    "--shutdown-grace",
+    type=time,
+    default=2.0,
+    show_default="2s",
+    help="At the end, how long processes have after SIGTERM before SIGKILL.",
+)
+@click.option("--keep-children", is_flag=True, help="At the end, leave processes alone.")
+@click.option("--no-cgroups", is_flag=True, help="Do not use cgroups to end processes.")
+@click.option(
+    "--memory", type=size, default=1 << 30, show_default="1G", help="Output kept in memory, in all."
+)
+@click.option(
+    "--spill", type=size, default=64 << 30, show_default="64G", help="Output kept on disk, in all."
+)
+@click.option(
+    "--spill-dir",
+    type=click.Path(exists=True, file_okay=False, writable=True, resolve_path=True),
+    help="Where. Default: the folder for temporary files.",
+)
+@click.option(
+    "--max-retention",
+    type=size,
+    default=4 << 30,
+    show_default="4G",
+    help="The most output that a client may have kept for one process.",
+)
+@click.option(
+    "--max-frame",
+    type=size,
+    default=16 << 20,
+    show_default="16M",
+    help="The largest message taken.",
+)
+@click.option("--max-sessions", type=click.IntRange(1), default=1024, show_default=True)
+@click.option("--max-connections", type=click.IntRange(1), default=1024, show_default=True)
+@click.option(
+    "--max-processes",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="Running processes of one session.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+    help="What is logged to stderr.",
+)
+def command(urls: tuple[str, ...], **options: Any) -> None:
+    """Run a node, until SIGTERM or Ctrl-C; a second one ends it at once.
+
+    The URL of each bound socket is printed on a line of its own, in order, when clients can
+    connect. Sizes are like 64K, 16M or 1G, times like 1.5, 90s, 5m, 2h or 7d.
+    """
+    from execnode.cli.serve import serve
+
+    serve(urls, options)
