@@ -74,52 +74,72 @@ def entries(*works: Work) -> Callable[[Test], Test]:
     return decorate
 
 
-class _Turns(NamedTuple):
-    costs: Mapping[str, Sequence[float]]
-    seconds: Mapping[str, Sequence[float]]
-    absent: Mapping[str, str]
-
-
 class Contest:
     """Measures workloads, once each, and remembers what they cost."""
 
     def __init__(self, tools: Tools, selected: Sequence[Entry]) -> None:
         self._tools = tools
         self._selected = selected
-        self._turns: dict[str, _Turns] = {}
+        self._players: dict[str, dict[str, _Player]] = {}
         self.results: Results = {}
 
     def enter(self, entry: Entry, benchmark: BenchmarkFixture) -> None:
-        """Report one implementation to pytest-benchmark; skip it when it is not on this machine."""
+        """Report one implementation to pytest-benchmark; skip it when it is not on this machine.
+
+        Raises what it raised when it was measured.
+        """
         work, name = entry
-        if work.name not in self._turns:
-            self._turns[work.name] = self._measure(work)
-        turns = self._turns[work.name]
-        if name in turns.absent:
+        if work.name not in self._players:
+            self._players[work.name] = self._measure(work)
+        player = self._players[work.name][name]
+        if player.absent:
             benchmark.skipped = True
-            pytest.skip(turns.absent[name])
-        costs = Costs(work.unit, turns.costs[name])
+            pytest.skip(player.absent)
+        if player.failure:
+            raise player.failure
+        costs = Costs(work.unit, player.costs)
         self.results.setdefault(work.name, {})[name] = costs
         benchmark.group = f"{work.name} {work.size}"
         benchmark.extra_info.update(work=work.name, implementation=name, **costs.as_json())
-        replay = iter(turns.seconds[name])
+        replay = iter(player.seconds)
         benchmark.pedantic(lambda: _clock.advance(next(replay)), rounds=work.rounds)  # type: ignore[no-untyped-call]
 
-    def _measure(self, work: Work) -> _Turns:
+    def _measure(self, work: Work) -> dict[str, _Player]:
         names = [entry.implementation for entry in self._selected if entry.work is work]
-        absent = {name: reason for name in names if (reason := why_absent(name))}
-        rounds = {name: work.contenders[name](self._tools) for name in names if name not in absent}
-        costs: dict[str, list[float]] = {name: [] for name in rounds}
-        seconds: dict[str, list[float]] = {name: [] for name in rounds}
+        players = [_Player(work, name) for name in names]
         for turn in range(work.warmups + work.rounds):
-            for name in list(rounds) if turn % 2 else reversed(rounds):
-                begun = time.perf_counter()
-                cost = rounds[name]()
-                elapsed = time.perf_counter() - begun
-                if turn >= work.warmups:
-                    costs[name].append(cost)
-                    seconds[name].append(cost if work.unit == "s" else elapsed)
-        return _Turns(costs, seconds, absent)
+            for player in players if turn % 2 else reversed(players):
+                player.take_turn(self._tools, counts=turn >= work.warmups)
+        return dict(zip(names, players, strict=True))
+
+
+class _Player:
+    """A contender at one workload: what its turns cost, or why it takes none."""
+
+    def __init__(self, work: Work, name: str) -> None:
+        self._work = work
+        self._prepare = work.contenders[name]
+        self._round: Round | None = None
+        self.absent = why_absent(name)
+        self.failure: Exception | None = None
+        self.costs: list[float] = []
+        self.seconds: list[float] = []
+
+    def take_turn(self, tools: Tools, *, counts: bool) -> None:
+        """Do the work once. A failure takes no turn from the others."""
+        if self.absent or self.failure:
+            return
+        try:
+            self._round = self._round or self._prepare(tools)
+            begun = time.perf_counter()
+            cost = self._round()
+            elapsed = time.perf_counter() - begun
+        except Exception as failure:
+            self.failure = failure
+        else:
+            if counts:
+                self.costs.append(cost)
+                self.seconds.append(cost if self._work.unit == "s" else elapsed)
 
 
 class _Clock:

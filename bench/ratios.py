@@ -90,7 +90,7 @@ class Standing(Enum):
     HOLDS = "holds"
     WITHIN_NOISE = "within noise"
     WORSE = "worse"
-    PEER_ABSENT = "peer absent"
+    PEER_ABSENT = "no peer"
     NOT_MEASURED = "not measured"
 
 

@@ -59,8 +59,9 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def tables(results: Results, verdicts: Sequence[Verdict]) -> RenderableType:
-    """Both tables."""
-    return Group(costs_table(results), "", verdicts_table(verdicts))
+    """Both tables, the second when there is a ratio."""
+    costs = costs_table(results)
+    return Group(costs, "", verdicts_table(verdicts)) if verdicts else costs
 
 
 def show(renderable: RenderableType) -> None:
