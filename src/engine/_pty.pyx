@@ -542,12 +542,12 @@ cdef class Channel:
         `offsets`: how many bytes of each stream the peer has, should the record be gone and a gap be counted.
         """
         cdef core.channel *channel = self.get()
-        cdef core.cursor *cursor = core.channel_cursor(channel, process.get())
-        if cursor != NULL:
-            core.cursor_free(cursor)
-        cursor = core.channel_attach(channel, process.process, span_of(name), after_seq, protect)
+        cdef core.cursor *before = core.channel_cursor(channel, process.get())
+        cdef core.cursor *cursor = core.channel_attach(channel, process.process, span_of(name), after_seq, protect)
         if cursor == NULL:
             raise MemoryError
+        if before != NULL:  # only now: a log that nobody protects may evict
+            core.cursor_free(before)
         if cursor.at.next_seq < process.process.log.base_seq:
             for stream, count in (offsets or {}).items():
                 if stream in STREAMS:

@@ -170,11 +170,13 @@ def answer(event: tuple[Any, ...]) -> None:
 class Streamed:
     """What a peer has of one process."""
 
-    def __init__(self, seq: int = 0) -> None:
-        self.seq = seq
+    def __init__(self, after: int = 0) -> None:
+        self.seq = after
+        self.from_start = after == 0
         self.bytes: dict[str, bytearray] = defaultdict(bytearray)
+        self.pieces: list[tuple[str, int, bytes]] = []
         self.offsets: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
+        self.gaps: list[dict[str, int]] = []
         self.marks: list[tuple[int, str]] = []
         self.order: list[str] = []
 
@@ -183,18 +185,25 @@ class Streamed:
         first = params["fromSeq"] if method == "gap" else params["seq"]
         assert first == self.seq + 1, f"{method} {first} follows {self.seq}"
         self.seq = params.get("toSeq", first)
+        assert self.seq >= first
         self.order.append(method)
         if method == "output":
-            stream, chunk = params["stream"], params["chunk"]
+            stream, offset, chunk = params["stream"], params["offset"], params["chunk"]
             assert chunk
-            assert params["offset"] == self.offsets[stream]
-            self.offsets[stream] += len(chunk)
+            assert offset == self.offsets[stream] or not self.from_start
+            self.offsets[stream] = offset + len(chunk)
             self.bytes[stream] += chunk
+            self.pieces.append((stream, offset, chunk))
         elif method == "gap":
             self.offsets.update(params["bytes"])
-            self.lost.update(params["bytes"])
+            self.gaps.append(params["bytes"])
         else:
             self.marks.append((first, method))
+
+    @property
+    def lost(self) -> Counter[str]:
+        """Bytes of all gaps, by stream."""
+        return sum(map(Counter, self.gaps), Counter[str]())
 
     @property
     def closed(self) -> bool:

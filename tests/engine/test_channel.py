@@ -28,7 +28,7 @@ def peer(pump: Pump) -> Peer:
     return Peer(pump, acks=True)
 
 
-# --- frames -------------------------------------------------------------------------------------
+# --- frames ---------------------------------------------------------------------------------------
 
 
 def test_frames_arrive_whole_and_in_order(pump: Pump) -> None:
@@ -114,7 +114,7 @@ def test_an_announced_size_takes_no_memory_before_its_bytes_come() -> None:
     apart(script)
 
 
-# --- requests that the engine does itself -------------------------------------------------------
+# --- requests that the engine does itself ---------------------------------------------------------
 
 
 def test_writes_are_done_on_the_spot(pump: Pump, peer: Peer) -> None:

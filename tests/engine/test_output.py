@@ -162,7 +162,7 @@ def test_news_of_a_mark_is_not_lost(pump: Pump) -> None:
     pump.until(lambda: pump.saw(_pty.NEWS, process))
 
 
-# --- the end ------------------------------------------------------------------------------------
+# --- the end --------------------------------------------------------------------------------------
 
 
 def order(pump: Pump, process: Any) -> list[int]:
@@ -270,7 +270,7 @@ def test_a_killed_program_leaves_what_it_wrote(pump: Pump) -> None:
     assert process.exit_signal == signal.SIGKILL
 
 
-# --- much of it ---------------------------------------------------------------------------------
+# --- much of it -----------------------------------------------------------------------------------
 
 
 def test_100_mib_through_a_channel_are_the_bytes_that_were_written(pump: Pump) -> None:

@@ -57,7 +57,7 @@ def handled(number: int, action: Any) -> Iterator[None]:
         signal.signal(number, before)
 
 
-# --- what the program gets ----------------------------------------------------------------------
+# --- what the program gets ------------------------------------------------------------------------
 
 
 def test_the_program_sees_argv_and_not_its_path(pump: Pump) -> None:
@@ -158,7 +158,7 @@ def test_standard_input_is_empty_unless_asked_for(pump: Pump) -> None:
     assert (kind[:5], count) == (b"pipe:", b"0")
 
 
-# --- which program ------------------------------------------------------------------------------
+# --- which program --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ def test_ten_thousand_failed_starts_leave_nothing(pump: Pump) -> None:
         os.waitpid(-1, os.WNOHANG)
 
 
-# --- how it ended -------------------------------------------------------------------------------
+# --- how it ended ---------------------------------------------------------------------------------
 
 
 def test_every_exit_code_comes_back(pump: Pump) -> None:

@@ -246,10 +246,11 @@ uint64_t cursor_unconfirmed(const struct cursor *cursor)
 
 void cursor_skip(struct cursor *cursor)
 {
-    const struct log *log = &cursor->process->log;
+    struct log *log = &cursor->process->log;
     uint64_t seq = cursor->at.next_seq > log->base_seq ? cursor->at.next_seq : log->base_seq;
     while (seq < log_next_seq(log) && !log_find(log, seq)->mark)
         seq++;
+    log_handed(log, seq - 1); /* what comes now is not to be part of what is skipped */
     cursor->skip_to = seq;
     cursor_ready(cursor);
 }
@@ -267,21 +268,28 @@ int cursor_pass(struct cursor *cursor, uint64_t seq, const uint8_t *body, size_t
     return 0;
 }
 
-/* Tell of the marks the cursor stands at.  They are the caller's to encode. */
+/* Tell of a mark, which is the caller's to encode.  False when out of memory. */
+static bool tell_mark(struct cursor *cursor, uint64_t seq, int mark)
+{
+    if (seq <= cursor->told_seq)
+        return true;
+    struct event *event = channel_event(cursor->channel, EVENT_MARK);
+    if (!event)
+        return false;
+    event->process = cursor->process;
+    event->number = seq;
+    event->error = mark;
+    cursor->told_seq = seq;
+    return true;
+}
+
+/* Tell of the marks the cursor stands at. */
 static void tell_marks(struct cursor *cursor)
 {
     const struct log_record *record;
-    for (uint64_t seq = cursor->at.next_seq; (record = log_find(&cursor->process->log, seq)) && record->mark; seq++) {
-        if (seq <= cursor->told_seq)
-            continue;
-        struct event *event = channel_event(cursor->channel, EVENT_MARK);
-        if (!event)
+    for (uint64_t seq = cursor->at.next_seq; (record = log_find(&cursor->process->log, seq)) && record->mark; seq++)
+        if (!tell_mark(cursor, seq, record->mark))
             return;
-        event->process = cursor->process;
-        event->number = seq;
-        event->error = record->mark;
-        cursor->told_seq = seq;
-    }
 }
 
 /* The cursor wants what is no longer there, or was told to jump: tell of the gap once. */
@@ -297,9 +305,19 @@ static void tell_gap(struct cursor *cursor, uint64_t last)
     event->process = cursor->process;
     event->number = cursor->at.next_seq;
     event->last = last;
-    for (int i = 0; i < LOG_STREAMS; i++)
-        event->bytes[i] = offset[i] - cursor->at.offset[i];
+    for (int i = 0; i < LOG_STREAMS; i++) /* the peer may have claimed more than there is */
+        event->bytes[i] = offset[i] > cursor->at.offset[i] ? offset[i] - cursor->at.offset[i] : 0;
     cursor->told_seq = last;
+}
+
+/* The records before `end` are gone or jumped over.  An exit among them is told all the same, in its place. */
+static void tell_missing(struct cursor *cursor, uint64_t end)
+{
+    uint64_t seq = cursor->at.next_seq, exited = cursor->process->log.exited_seq;
+    if (exited == seq)
+        tell_mark(cursor, seq, LOG_EXITED);
+    else
+        tell_gap(cursor, (exited > seq && exited < end ? exited : end) - 1);
 }
 
 /* ---- sending ---------------------------------------------------------------------------------------------------- */
@@ -395,7 +413,8 @@ static bool add_record(struct channel *ch, struct batch *batch, struct cursor *c
         if (!ch->scratch && !(ch->scratch = malloc(LOG_CHUNK_MAX)))
             return false;
         if (log_copy(log, record->pos, record->length, ch->scratch) < 0) {
-            cursor->skip_to = seq + 1; /* the disk lost it: a gap, told as one */
+            if (seq == cursor->at.next_seq)
+                cursor->skip_to = seq + 1; /* the disk lost it: a gap, told as one */
             return false;
         }
         batch->scratch_used = true;
@@ -422,7 +441,7 @@ static void add_cursor(struct channel *ch, struct batch *batch, struct cursor *c
     uint64_t seq = cursor->at.next_seq;
     size_t start = batch->bytes;
     if (seq < log->base_seq || seq < cursor->skip_to) {
-        tell_gap(cursor, (log->base_seq > cursor->skip_to ? log->base_seq : cursor->skip_to) - 1);
+        tell_missing(cursor, log->base_seq > cursor->skip_to ? log->base_seq : cursor->skip_to);
         return;
     }
     const struct log_record *record;

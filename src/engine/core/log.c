@@ -368,7 +368,12 @@ uint64_t log_append_mark(struct log *log, enum log_mark mark)
     if (!record)
         return 0;
     *record = (struct log_record){.pos = log->end, .mark = (uint8_t)mark};
-    return log_next_seq(log) - 1;
+    uint64_t seq = log_next_seq(log) - 1;
+    if (mark == LOG_EXITED) {
+        log->exited_seq = seq;
+        memcpy(log->exited_offset, log->total, sizeof log->total);
+    }
+    return seq;
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
@@ -397,6 +402,10 @@ int log_copy(const struct log *log, uint64_t pos, size_t length, void *to)
 
 void log_offsets_at(const struct log *log, uint64_t seq, uint64_t offset[LOG_STREAMS])
 {
+    if (log->exited_seq && seq - log->exited_seq < 2) { /* before or after it: a mark has no bytes */
+        memcpy(offset, log->exited_offset, sizeof log->exited_offset);
+        return;
+    }
     memcpy(offset, log->total, sizeof log->total);
     for (uint64_t s = log_next_seq(log); s > seq && s > log->base_seq;) {
         const struct log_record *record = log_find(log, --s);

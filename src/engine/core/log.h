@@ -82,6 +82,8 @@ struct log {
     struct log_record *records; /* circular; record i is records[(head + i) & (record_cap - 1)] */
     size_t record_cap, record_head, record_count;
     uint64_t base_seq; /* seq of the first record kept */
+    /* The LOG_EXITED mark and the bytes before it: told to every reader, also when its record is evicted. */
+    uint64_t exited_seq, exited_offset[LOG_STREAMS];
     uint64_t handed_seq; /* highest seq that any reader has seen: later chunks may still be merged */
 
     uint64_t total[LOG_STREAMS];       /* bytes ever appended */

@@ -204,16 +204,15 @@ void process_unstall(struct process *p)
     if (room < UNSTALL_ROOM && room < (ssize_t)(p->log.retention / 4))
         return;
     for (int i = 0; i < 2; i++)
-        if (p->stalled[i]) {
+        if (p->stalled[i] && source_want(p->engine, &p->output[i], EPOLLIN) == 0)
             p->stalled[i] = false;
-            source_want(p->engine, &p->output[i], EPOLLIN);
-        }
 }
 
 void process_hold(struct process *p, uint64_t from)
 {
-    process_release(p);
+    log_detach(&p->hold.at);
     log_attach(&p->log, &p->hold.at, from ? from - 1 : 0, true);
+    process_unstall(p); /* only now: a log that is let grow evicts what nobody protects */
 }
 
 void process_release(struct process *p)
