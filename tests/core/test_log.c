@@ -364,6 +364,16 @@ TEST(an_empty_log_shrinks_to_nothing_and_can_be_used_again)
     log_destroy(&log);
 }
 
+TEST(no_size_is_too_large_to_ask_for)
+{
+    struct log_budget budget = plenty();
+    struct log log;
+    log_init(&log, &budget, LOG_BLOCK, UINT64_MAX, SIZE_MAX);
+    CHECK(log.memory_max >= MIB);
+    CHECK_EQ(put(&log, LOG_STDOUT, 1000), 1000);
+    log_destroy(&log);
+}
+
 /* ---- retention -------------------------------------------------------------------------------------------------- */
 
 TEST(drop_oldest_keeps_the_newest_and_never_refuses)

@@ -13,6 +13,7 @@
 #include "engine/core/crc32c.h"
 
 #define RING_MIN 4096u
+#define RING_MAX ((size_t)1 << (sizeof(size_t) * 8 - 1))
 /* From this size on rings are mapped: freeing one gives the memory back for certain. */
 #define RING_MAP 65536u
 #define RECORDS_MIN 16u
@@ -35,10 +36,11 @@ static void ring_free(void *ring, size_t size)
         munmap(ring, size);
 }
 
+/* The smallest ring for `size` bytes. */
 static size_t power_of_two(uint64_t size)
 {
     size_t power = RING_MIN;
-    while (power < size)
+    while (power < size && power < RING_MAX)
         power *= 2;
     return power;
 }
