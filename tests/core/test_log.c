@@ -390,6 +390,19 @@ TEST(drop_oldest_keeps_the_newest_and_never_refuses)
     log_destroy(&log);
 }
 
+TEST(drop_oldest_keeps_most_of_its_retention_when_nobody_reads)
+{
+    struct log_budget budget = plenty();
+    struct log log;
+    log_init(&log, &budget, LOG_DROP_OLDEST, 64 * KIB, 64 * KIB);
+    for (int i = 0; i < 10000; i++) {
+        put(&log, LOG_STDOUT, 100); /* merged, since unseen */
+        uint64_t kept = log.end - log_find(&log, log.base_seq)->pos;
+        CHECK(log.end < 64 * KIB || kept >= 32 * KIB);
+    }
+    log_destroy(&log);
+}
+
 TEST(block_keeps_what_a_cursor_protects)
 {
     struct log_budget budget = plenty();

@@ -299,12 +299,16 @@ static bool ring_grow(struct log *log)
     return ring_resize(log, capacity) == 0;
 }
 
+/* Records are evicted whole, so none may be a large part of what is kept. */
+static size_t chunk_max(const struct log *log)
+{
+    return log->retention / 4 < LOG_CHUNK_MAX ? (size_t)(log->retention / 4) : LOG_CHUNK_MAX;
+}
+
 ssize_t log_reserve(struct log *log, size_t want, struct iovec iov[2], int *iov_count)
 {
-    if (want > LOG_CHUNK_MAX)
-        want = LOG_CHUNK_MAX;
-    if (want > log->retention / 4)
-        want = (size_t)(log->retention / 4);
+    if (want > chunk_max(log))
+        want = chunk_max(log);
     uint64_t protect = protected_seq(log);
     while (used(log) + want + LOG_RECORD_COST > log->retention && evict_oldest(log, protect))
         ;
@@ -349,7 +353,7 @@ int log_commit(struct log *log, int stream, size_t length)
     struct log_record *last = log->record_count ? record_at(log, log->record_count - 1) : NULL;
     /* A chunk that nobody has seen yet may still grow: many small writes then cost one record, one frame. */
     if (last && !last->mark && last->stream == stream && log_next_seq(log) - 1 > log->handed_seq &&
-        last->length + length <= LOG_CHUNK_MAX) {
+        last->length + length <= chunk_max(log)) {
         last->length += (uint32_t)length;
     } else {
         struct log_record *record = record_new(log);
