@@ -506,6 +506,22 @@ TEST(a_cursor_starts_after_the_record_it_names)
     log_destroy(&log);
 }
 
+TEST(a_cursor_at_the_end_misses_nothing_that_comes)
+{
+    struct log_budget budget = plenty();
+    struct log log;
+    struct log_cursor cursor = {0};
+    log_init(&log, &budget, LOG_BLOCK, MIB, MIB);
+    put(&log, LOG_STDOUT, 100);
+    log_attach(&log, &cursor, 1, true); /* it has record 1, which must not grow any more */
+    put(&log, LOG_STDOUT, 50);
+    CHECK_EQ(log_find(&log, 1)->length, 100);
+    CHECK_EQ(cursor.next_seq, 2);
+    CHECK_EQ(log_find(&log, 2)->length, 50);
+    CHECK_EQ(log_find(&log, 2)->offset, cursor.offset[LOG_STDOUT]);
+    log_destroy(&log);
+}
+
 TEST(a_cursor_before_the_oldest_record_counts_from_zero)
 {
     struct log_budget budget = plenty();

@@ -425,6 +425,7 @@ void log_attach(struct log *log, struct log_cursor *cursor, uint64_t after_seq, 
     uint64_t next = log_next_seq(log);
     cursor->next_seq = after_seq < next ? after_seq + 1 : next;
     cursor->protected_seq = protect ? cursor->next_seq : UINT64_MAX;
+    log_handed(log, cursor->next_seq - 1); /* what comes must not be merged into what this reader has */
     /* Positions before the first record kept are answered with a gap, counted from the oldest byte known. */
     if (cursor->next_seq < log->base_seq)
         memset(cursor->offset, 0, sizeof cursor->offset);
