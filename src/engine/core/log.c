@@ -412,9 +412,18 @@ void log_offsets_at(const struct log *log, uint64_t seq, uint64_t offset[LOG_STR
         memcpy(offset, log->exited_offset, sizeof log->exited_offset);
         return;
     }
+    uint64_t end = log_next_seq(log);
+    if (seq < log->base_seq || seq - log->base_seq < log->record_count / 2) { /* nearer to the oldest record */
+        memcpy(offset, log->base_offset, sizeof log->base_offset);
+        for (uint64_t s = log->base_seq; s < seq; s++) {
+            const struct log_record *record = log_find(log, s);
+            offset[record->stream] += record->length; /* a mark's length is 0 */
+        }
+        return;
+    }
     memcpy(offset, log->total, sizeof log->total);
-    for (uint64_t s = log_next_seq(log); s > seq && s > log->base_seq;) {
-        const struct log_record *record = log_find(log, --s);
+    while (end > seq) {
+        const struct log_record *record = log_find(log, --end);
         if (!record->mark)
             offset[record->stream] = record->offset;
     }
