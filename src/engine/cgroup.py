@@ -132,7 +132,7 @@ class CgroupPool:
         """Give a leaf back. True when that is done, False when something still lives in it.
 
         After False the leaf stays the caller's: kill it or wait, and release it again. A leaf that
-        was killed is always taken back, and used again once the last process in it is gone.
+        was killed is always taken back, and removed once the last process in it is gone.
         """
         events = _read_events(leaf.fd)
         if POPULATED not in events:
@@ -243,9 +243,12 @@ class CgroupPool:
                 self._recycle(leaf, events)
 
     def _recycle(self, leaf: Cgroup, events: bytes) -> None:
-        """Keep an empty leaf for use again, unless a program froze it or made cgroups in it."""
-        leaf.killed = False
-        as_new = THAWED in events and os.fstat(leaf.fd).st_nlink == 2
+        """Keep an empty leaf for use again, unless a program froze it or made cgroups in it.
+
+        Nor one that was killed: what is started into it later would be killed, too, by kernels that
+        compare its count of kills with that of the cgroup of whoever starts it (Linux 6.18 does).
+        """
+        as_new = not leaf.killed and THAWED in events and os.fstat(leaf.fd).st_nlink == 2
         if as_new and len(self._free) < self._max_free:
             self._free.append(leaf)
             return

@@ -99,17 +99,17 @@ def test_a_leaf_with_a_life_in_it_is_not_taken_back(pool: CgroupPool) -> None:
         assert pool.release(leaf)
 
 
-def test_a_killed_leaf_is_taken_back_at_once_and_used_when_empty(pool: CgroupPool) -> None:
+def test_a_killed_leaf_is_taken_back_at_once_and_removed_when_empty(pool: CgroupPool) -> None:
     leaf = pool.acquire()
     with daemon_in(leaf) as daemon:
         pool.kill(leaf)
         assert pool.release(leaf)
         assert daemon.ends()
     others = []
-    while leaf not in others:
+    while leaf.path.exists():
         others.append(pool.acquire())
         assert len(others) < 10
-    assert not pool.populated(leaf)
+    assert leaf not in others
 
 
 def test_a_kill_reaches_cgroups_that_a_program_made_below_its_own(pool: CgroupPool) -> None:
@@ -224,3 +224,22 @@ def test_nothing_leaks(pool: CgroupPool) -> None:
 def test_a_pool_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with nothing_leaks(), pytest.raises(OSError, match="No such file"):
         CgroupPool._open_in(tmp_path, 1)
+
+
+# ---- with the engine -------------------------------------------------------------------------
+
+
+def test_what_starts_after_a_kill_lives(pool: CgroupPool) -> None:
+    """A leaf that was killed would kill what the kernel starts into it later."""
+    with contextlib.closing(Engine(memory_limit=1 << 20)) as engine:
+        for script in (b"sleep 100", b"exit 7"):
+            leaf = pool.acquire()
+            process = engine.spawn(
+                [b"/bin/sh"], [b"sh", b"-c", script], [], b"/", cgroup_fd=leaf.fd
+            )
+            if script.startswith(b"sleep"):
+                pool.kill(leaf)
+            pump = Pump(engine)
+            pump.until(lambda process=process: process.ended)
+            assert pool.release(leaf)
+    assert process.exit_code == 7
