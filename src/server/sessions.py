@@ -174,7 +174,11 @@ class Sessions:
     def view(self, session: Session, name: str, process: LocalProcess) -> None:
         """A process of another session is looked at from this one."""
         session.viewed[name] = process
-        process.on_forgotten[session] = lambda _: session.viewed.pop(name, None)
+
+        def forget(_: LocalProcess) -> None:
+            session.viewed.pop(name, None)
+
+        process.on_forgotten[session] = forget
 
     def end_all(self, sessions: Iterable[Session]) -> None:
         """End sessions: their processes are killed, with all that these started."""

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import fcntl
 import os
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from execnode.engine import Engine
 from execnode.engine.cgroup import Cgroup, CgroupPool, CgroupsUnavailable, own_folders
 from execnode.engine.tree import Place
 from tests.engine.family import DAEMON, Child, Watch, nothing_leaks, write_at
+from tests.engine.pump import Pump
 
 
 @pytest.fixture
@@ -232,14 +235,17 @@ def test_a_pool_that_cannot_be_made_says_why(tmp_path: Path) -> None:
 def test_what_starts_after_a_kill_lives(pool: CgroupPool) -> None:
     """A leaf that was killed would kill what the kernel starts into it later."""
     with contextlib.closing(Engine(memory_limit=1 << 20)) as engine:
-        for script in (b"sleep 100", b"exit 7"):
+        pump = Pump(engine)
+
+        def run(script: bytes, *, kill: bool) -> int | None:
             leaf = pool.acquire()
-            process = engine.spawn(
-                [b"/bin/sh"], [b"sh", b"-c", script], [], b"/", cgroup_fd=leaf.fd
-            )
-            if script.startswith(b"sleep"):
+            argv = [b"/bin/sh", b"-c", script]
+            process = engine.spawn(argv[:1], argv, [], b"/", cgroup_fd=leaf.fd)
+            if kill:
                 pool.kill(leaf)
-            pump = Pump(engine)
-            pump.until(lambda process=process: process.ended)
+            pump.until(lambda: process.ended)
             assert pool.release(leaf)
-    assert process.exit_code == 7
+            return process.exit_code
+
+        assert run(b"sleep 100", kill=True) is None
+        assert run(b"exit 7", kill=False) == 7

@@ -26,6 +26,7 @@ from execnode.engine.tree import Trees, Way
 from execnode.environment.local.process import LocalProcess
 from execnode.environment.local.pump import pump
 from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare, put_in_place
+from execnode.environment.local.trial import prove_cgroups
 from execnode.protocol.errors import invalid_request, nul_byte, spawn_failed
 from execnode.protocol.messages import StartParams, TerminateResponse
 
@@ -84,6 +85,7 @@ class LocalExec:
         self._ended: list[LocalProcess] = []
         self._leftovers: set[LocalProcess] = set()
         self._finished: deque[tuple[float, LocalProcess]] = deque()
+        self._guardian: Guardian | None = None
         self._trees = Trees.open(
             self._living.keys if settings.adopt else None, cgroups=settings.cgroups
         )
@@ -97,22 +99,17 @@ class LocalExec:
             spill_dir=settings.spill_dir or tempfile.gettempdir(),
             spill_limit=settings.spill,
         )
-        guardian = None
         try:
             async with anyio.create_task_group() as tasks:
                 service = cls(settings, engine, tasks)
+                prove_cgroups(engine, service._trees)
                 try:
-                    if settings.guard and not settings.keep:
-                        guardian = Guardian.start(service._trees)
-                        if guardian is not None:
-                            service._trees.spare(guardian.pid)
+                    service._post_guardian()
                     tasks.start_soon(partial(pump, engine, when_idle=service._bury))
                     tasks.start_soon(service._keep_house)
                     yield service
                 finally:
-                    service._trees.close(kill=not settings.keep)
-                    if guardian is not None:
-                        guardian.dismiss()
+                    service._close_trees()
                     tasks.cancel_scope.cancel()
         finally:
             engine.close()
@@ -143,7 +140,7 @@ class LocalExec:
                     "no more cgroups, since one was refused to a new process: %s", error
                 )
                 return self.start(params, shell)
-            raise spawn_failed(error.stage, error.errno, _subject(error, request)) from None
+            raise spawn_failed(error.stage, error.errno or 0, _subject(error, request)) from None
         except ValueError:
             self._trees.release(place)
             raise nul_byte() from None
@@ -183,6 +180,8 @@ class LocalExec:
                 return TerminateResponse(False, self._kill(process))
             return TerminateResponse(False)
         process.ending("killed")
+        if grace_ms is None:
+            grace_ms = process.grace_ms
         if not grace_ms:
             return TerminateResponse(True, self._kill(process))
         self._tasks.start_soon(self._end_politely, process, grace_ms)
@@ -216,11 +215,11 @@ class LocalExec:
             process.polite_signal()
         with anyio.move_on_after(grace_ms / 1000):
             for process in living:
-                await process.exited.wait()
+                await process.wait()
         left = [process for process in living if not process.has_exited]
         self._trees.kill_all([process.place for process in left], [p.pid for p in left])
         for process in left:
-            await process.exited.wait()
+            await process.wait()
 
     def _kill(self, process: LocalProcess) -> Way:
         return self._trees.kill(process.place, 0 if process.has_exited else process.pid)
@@ -228,20 +227,34 @@ class LocalExec:
     async def _end_politely(self, process: LocalProcess, grace_ms: int) -> None:
         process.polite_signal()
         with anyio.move_on_after(grace_ms / 1000):
-            await process.exited.wait()
+            await process.wait()
         # Also when it has exited: what it started may have ignored the signal, or not got it.
         if not process.has_exited or self._trees.alive(process.place):
             self._kill(process)
 
     async def _time_out(self, process: LocalProcess, timeout_ms: int) -> None:
         with anyio.move_on_after(timeout_ms / 1000):
-            await process.exited.wait()
+            await process.wait()
             return
         process.ending("timeout")
         if process.grace_ms:
             await self._end_politely(process, process.grace_ms)
         else:
             self._kill(process)
+
+    # --- for the node's own end -------------------------------------------------------------------
+
+    def _post_guardian(self) -> None:
+        """Have a guardian, if there is to be one: another when it was killed."""
+        wanted = self.settings.guard and not self.settings.keep
+        if wanted and (self._guardian is None or not self._guardian.alive):
+            self._guardian = Guardian.start(self._trees)
+
+    def _close_trees(self) -> None:
+        done = self._trees.close(kill=not self.settings.keep)
+        # What could not be ended here is left to the guardian, which has more patience.
+        if self._guardian is not None and done:
+            self._guardian.dismiss()
 
     # --- after the end ----------------------------------------------------------------------------
 
@@ -275,6 +288,8 @@ class LocalExec:
             self._trees.reap()
             emptied = [p for p in self._leftovers if self._trees.release(p.place)]
             self._leftovers.difference_update(emptied)
+            if self._guardian is not None:
+                self._post_guardian()
             await anyio.sleep(min(_HOUSEKEEPING, self.settings.limits.keep_seconds))
 
 

@@ -65,7 +65,7 @@ class LocalProcess:
         self.exit_code: int | None = None
         self.reason: EndReason | None = None
         self.signal: str | None = None
-        self.exited = anyio.Event()
+        self._exited = anyio.Event()
         self.exited_seq = 0
         self.closed_seq = 0
         self.forget_at_end = False
@@ -106,7 +106,11 @@ class LocalProcess:
         else:  # somebody else in this process waited for it
             self.exit_code, self.reason = -1, "lost"
         self.exited_seq = self.process.mark(_pty.MARK_EXITED)
-        self.exited.set()
+        self._exited.set()
+
+    async def wait(self) -> None:
+        """Return when it has exited."""
+        await self._exited.wait()
 
     async def news(self) -> None:
         """Return when the log has grown, or the process has exited or closed."""
