@@ -27,7 +27,7 @@ from execnode.engine import Channel, Engine, Process, _pty
 ENV: Final = [b"PATH=/usr/local/bin:/usr/bin:/bin", b"LC_ALL=C"]
 
 # Seconds that anything may take: much more than it does, since the machine may be busy.
-PATIENCE: Final = 8.0
+PATIENCE: Final = 30.0
 
 
 def sh(script: str) -> list[bytes]:
