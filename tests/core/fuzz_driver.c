@@ -3,8 +3,8 @@
  *     fuzz_frame -max_total_time=10 -seed=1 corpus/frame     a folder of inputs to start from
  *     fuzz_frame build/core/fuzz/fuzz_frame.crash            one input, once
  *
- * The options are libFuzzer's.  Coverage is GCC's -fsanitize-coverage=trace-pc.  The input that a target died of is
- * left in PROGRAM.crash.
+ * The options are libFuzzer's; those unknown here are ignored.  Coverage is GCC's -fsanitize-coverage=trace-pc.  The
+ * input that a target died of is left in PROGRAM.crash.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -198,7 +198,7 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         struct stat status;
         if (sscanf(argv[i], "-max_total_time=%lf", &seconds) == 1 || sscanf(argv[i], "-runs=%llu", &runs_max) == 1 ||
-            sscanf(argv[i], "-seed=%lu", &state) == 1)
+            sscanf(argv[i], "-seed=%lu", &state) == 1 || argv[i][0] == '-')
             continue;
         load(argv[i]);
         folder |= stat(argv[i], &status) == 0 && S_ISDIR(status.st_mode);
