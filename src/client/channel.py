@@ -103,6 +103,10 @@ class Channel:
         """Whether the connection has nothing more to bring."""
         return self.totals is not None or self.failure is not None
 
+    def positions(self) -> dict[str, int]:
+        """The byte of each stream that comes next."""
+        return dict(self._positions)
+
     # --- the connection's side --------------------------------------------------------------
 
     def suspend(self) -> None:

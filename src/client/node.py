@@ -29,8 +29,8 @@ from .completed import Captured, Completed
 from .errors import TimeoutExpired, start_error
 from .options import Argument, Folder, Options
 from .process import Process
-from .session import Hello, Session, Started
-from .tasks import background_tasks
+from .session import Hello, Session
+from .tasks import background
 from .transport import dialer
 
 __all__ = ["Node", "ProcessInfo", "connect"]
@@ -81,7 +81,7 @@ async def connect(
             raise ValueError("token and token_file are both given")
         token = (await anyio.Path(token_file).read_text()).strip()
     hello = Hello(client_name, token, _milliseconds(session_ttl))
-    async with background_tasks() as tasks:
+    async with background() as tasks:
         session = Session(dialer(target), hello, recovery, tasks)
         await session.open()
         try:
@@ -125,7 +125,7 @@ class Node:
     @property
     def cwd(self) -> str:
         """The node's own working folder, where programs run unless told otherwise."""
-        return os.fsdecode(parse_path_uri(self.info.cwd or "/"))
+        return os.fsdecode(parse_path_uri(self.info.cwd or "file:///"))
 
     @property
     def session_id(self) -> str:
@@ -211,7 +211,6 @@ class Node:
             started,
             arguments,
             owned=True,
-            max_unread=None if retention is None else retention.max_bytes,
             sha256=digest == "sha256",
         )
 
@@ -262,7 +261,7 @@ class Node:
         timeout, grace = options.get("timeout"), options.get("grace")
         captured = Captured()
         process = await self.start(argv, stdin=input is not None, **options)
-        async with process, background_tasks() as tasks:
+        async with process, background() as tasks:
             if input is not None:
                 tasks.start_soon(_feed, process, input)
             with anyio.move_on_after(timeout) as time:
@@ -287,12 +286,12 @@ class Node:
         Gap stands for what it does not), or with `skip_to_end` after what there is now. A reader
         who is 8 MiB behind gets a Gap too. Leaving the process does not end it.
 
-        Raises RpcError when there is no such process.
+        Raises RpcError when there is no such process or this session started it, and ValueError
+        when it is attached to it already.
         """
-        process_id = self._session.new_process_id()
-        channel = Channel(process_id, f"{process_id}: {ref}", limit=_VIEWER_BYTES)
-        answer = await self._session.view(ref, channel, skip_to_end=skip_to_end)
-        started = Started(answer.pid, answer.ref or ref)
+        channel, started = await self._session.view(
+            ref, limit=_VIEWER_BYTES, skip_to_end=skip_to_end
+        )
         return Process(self._session, channel, started, [], owned=False)
 
     async def list(self, *, all_sessions: bool = False) -> list[ProcessInfo]:

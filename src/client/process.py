@@ -11,6 +11,7 @@ import anyio.lowlevel
 from execnode.protocol import methods
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
 from execnode.protocol.messages import (
+    RECORD_COST,
     CloseStdinParams,
     EmptyResponse,
     ReadParams,
@@ -67,13 +68,14 @@ class Process(AsyncIterator[Output | Gap]):
         args: Sequence[str | bytes],
         *,
         owned: bool,
-        max_unread: int | None = None,
         sha256: bool = False,
     ) -> None:
         self._session = session
         self._channel = channel
         self._owned = owned
-        self._ack_bytes = min(_ACK_BYTES, max_unread // 4) if max_unread else _ACK_BYTES
+        # Well before the node waits for it, however small its retention is.
+        limit = started.max_bytes
+        self._ack_bytes = _ACK_BYTES if limit is None else min(_ACK_BYTES, limit // 4)
         self._unacked = 0
         self._last_seq = 0
         self._last_write = 0
@@ -168,6 +170,7 @@ class Process(AsyncIterator[Output | Gap]):
             await channel.wait()
 
     def _count(self, item: Output | Gap) -> None:
+        self._unacked += RECORD_COST
         if isinstance(item, Gap):
             self._last_seq = item.to_seq
             self._hashes = None

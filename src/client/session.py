@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import anyio
 import anyio.lowlevel
 from anyio import CancelScope
-from anyio.abc import TaskGroup
 
 from execnode.protocol import methods
 from execnode.protocol.errors import INVALID_REQUEST, SESSION_ATTACHED, ProtocolError, RpcError
@@ -53,6 +52,7 @@ from execnode.protocol.messages import (
 from .channel import Channel, Event
 from .connection import CODEC, Connection
 from .errors import AnswerLost, LinkLost, ProcessLost, SessionLost
+from .tasks import Background
 from .transport import Dialer
 
 if TYPE_CHECKING:
@@ -96,25 +96,31 @@ class Hello:
 
 
 class Started(NamedTuple):
-    """How the node calls a process: its pid there, and its name for every session of the node."""
+    """What the node says of a process.
+
+    `pid` on the node; `ref`: its name for every session; `max_bytes`: how much unacknowledged
+    output, each event counted with RECORD_COST, stops it.
+    """
 
     pid: int | None
     ref: str | None
+    max_bytes: int | None
 
 
 class Session:
-    """One session, made by `open`; tasks of the given group keep it."""
+    """One session, made by `open`; the given background tasks keep it."""
 
     info: EnvironmentInfo
     session_id: str
 
-    def __init__(self, dialer: Dialer, hello: Hello, recovery: float, tasks: TaskGroup) -> None:
+    def __init__(self, dialer: Dialer, hello: Hello, recovery: float, tasks: Background) -> None:
         self._dialer = dialer
         self._hello = hello
         self._recovery = recovery
         self._tasks = tasks
         self._channels: dict[str, Channel] = {}
         self._to_end: set[str] = set()  # processes that must not outlive this session
+        self._viewed: dict[str, str] = {}  # ref -> the id under which it was attached to
         self._link: Connection | None = None
         self._link_changed = anyio.Event()
         self._failure: SessionLost | None = None
@@ -175,12 +181,14 @@ class Session:
 
     async def _run(self, link: Connection) -> None:
         """Read from `link` until it ends, and leave no moment in which it seems to be up still."""
-        await link.run()
-        if self._link is link:
-            self._link = None
-            self._link_changed = anyio.Event()
-            for channel in self._channels.values():
-                channel.suspend()
+        try:
+            await link.run()
+        finally:
+            if self._link is link:
+                self._link = None
+                self._link_changed = anyio.Event()
+                for channel in self._channels.values():
+                    channel.suspend()
         await link.aclose()
 
     async def _reconnect(self, why: Exception) -> Connection:
@@ -296,7 +304,7 @@ class Session:
                     answer = await link.request(
                         methods.PROCESS_START, params, StartResponse, channel.attached
                     )
-                    return Started(answer.pid, answer.ref)
+                    return Started(answer.pid, answer.ref, answer.max_bytes)
         except RpcError:
             self.forget(channel)
             self._to_end.discard(channel.process_id)
@@ -320,22 +328,28 @@ class Session:
                     return None
                 await anyio.sleep(_ADOPT_PAUSE)
             else:
-                return Started(answer.pid, answer.ref)
+                return Started(answer.pid, answer.ref, answer.max_bytes)
         raise ProcessLost(f"the node lists process {channel.name} and does not attach to it")
 
-    async def view(self, ref: str, channel: Channel, *, skip_to_end: bool) -> AttachResponse:
-        """Let `channel` have the events of a process of any session, from the first or the end."""
-        self._channels[channel.process_id] = channel
-        asked = False
+    async def view(self, ref: str, *, limit: int, skip_to_end: bool) -> tuple[Channel, Started]:
+        """The events of a process of any session, from the first or the end. Raises RpcError."""
+        # The node keeps the id under which this session has looked at a process before.
+        bound = ref in self._viewed
+        process_id = self._viewed.setdefault(ref, self.new_process_id())
+        if process_id in self._channels:
+            raise ValueError(f"this session is attached to {ref} already")
+        channel = self._channels[process_id] = Channel(process_id, f"{process_id}: {ref}", limit)
         try:
             while True:
                 link = await self._up()
                 with suppress(LinkLost):
-                    if asked:
-                        with suppress(RpcError):  # not bound before the link broke
-                            return await self._attach(link, channel, skip_to_end=skip_to_end)
-                    asked = True
-                    return await self._attach(link, channel, ref=ref, skip_to_end=skip_to_end)
+                    if bound:
+                        with suppress(RpcError):  # the link broke before it was
+                            answer = await self._attach(link, channel, skip_to_end=skip_to_end)
+                            return channel, Started(answer.pid, ref, answer.max_bytes)
+                    bound = True
+                    answer = await self._attach(link, channel, ref=ref, skip_to_end=skip_to_end)
+                    return channel, Started(answer.pid, ref, answer.max_bytes)
         except BaseException:
             self.forget(channel)
             raise
@@ -377,6 +391,7 @@ class Session:
             params = AttachParams(
                 channel.process_id,
                 after_seq=channel.next_seq - 1,
+                offsets=channel.positions(),
                 skip_to="end" if skip_to_end else None,
                 ref=ref,
             )

@@ -1,29 +1,64 @@
-"""A task group that shows its body's exceptions as they are."""
+"""Tasks that serve a body of code and end with it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVarTuple, Unpack
 
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 from anyio.abc import TaskGroup
 
-__all__ = ["background_tasks"]
+__all__ = ["Background", "background"]
+
+Args = TypeVarTuple("Args")
+
+
+class Background:
+    """Starts tasks that go on until the body is through, also when the body is cancelled.
+
+    A cancelled body still has to tidy up over the connection that these tasks keep.
+    """
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._scopes: set[CancelScope] = set()
+        self._over = False
+
+    def start_soon(self, function: Callable[[Unpack[Args]], Awaitable[None]], *args: *Args) -> None:
+        """Call `function` in a task of its own. It must not raise."""
+        self._tasks.start_soon(self._run, function, args)
+
+    async def _run(
+        self, function: Callable[[Unpack[Args]], Awaitable[None]], args: tuple[*Args]
+    ) -> None:
+        with CancelScope(shield=True) as scope:
+            self._scopes.add(scope)
+            if not self._over:
+                await function(*args)
+        self._scopes.discard(scope)
+
+    def end(self) -> None:
+        """Cancel all tasks."""
+        self._over = True
+        for scope in self._scopes:
+            scope.cancel()
 
 
 @asynccontextmanager
-async def background_tasks() -> AsyncIterator[TaskGroup]:
-    """A task group for tasks that serve the body and end with it.
+async def background() -> AsyncIterator[Background]:
+    """Background tasks for the body of the context.
 
     A plain task group wraps what its body raises in an ExceptionGroup, which would hide the
-    caller's own exceptions from the caller's except clauses. Here they pass as they are. The tasks
-    themselves must not raise; they are cancelled when the body ends.
+    caller's own exceptions from the caller's except clauses. Here they pass as they are.
     """
     failure: BaseException | None = None
     async with create_task_group() as tasks:
+        serving = Background(tasks)
         try:
-            yield tasks
+            yield serving
         except (Exception, KeyboardInterrupt, SystemExit) as exc:
             failure = exc
-        tasks.cancel_scope.cancel()
+        finally:
+            serving.end()
     if failure is not None:
         try:
             raise failure

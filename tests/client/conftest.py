@@ -1,10 +1,50 @@
 """The client is tested under both event loops, against a real node where one can do the job."""
 
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+_SERVE = """
+import sys, trio
+from execnode.server.listeners import parse_address
+from execnode.server.node import NodeSettings, serve
+urls = [parse_address(u) for u in sys.argv[2::2]]
+trio.run(lambda: serve(NodeSettings(), urls, on_bound=lambda u: print(*u, sep="\\n", flush=True)))
+"""
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+@contextmanager
+def running_node(*options: str) -> Iterator[str]:
+    """`execnode serve` with these options; gives the URL that it printed."""
+    command = [sys.executable, "-c", _SERVE, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            assert url, "the node did not start"
+            yield url
+        finally:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def node_url() -> Iterator[str]:
+    """A node that many tests share, on a Unix socket in a private folder."""
+    folder = Path(tempfile.mkdtemp(prefix="xn-"))
+    try:
+        with running_node("--listen", f"unix://{folder}/node.sock") as url:
+            yield url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

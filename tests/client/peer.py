@@ -100,10 +100,10 @@ class PeerLink:
         assert isinstance(message, Notification)
         assert message.method == methods.INITIALIZED
 
-    async def start(self) -> StartParams:
+    async def start(self, max_bytes: int | None = None) -> StartParams:
         """Answer process/start."""
         request, params = await self.expect(methods.PROCESS_START, StartParams)
-        await self.answer(request, StartResponse(params.process_id, "none", 42, "ref"))
+        await self.answer(request, StartResponse(params.process_id, "none", 42, "ref", max_bytes))
         return params
 
     async def attach(self) -> tuple[Request, AttachParams]:

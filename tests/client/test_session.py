@@ -325,7 +325,7 @@ async def test_a_small_retention_is_acknowledged_more_often(socket_dir: Path) ->
     async def script(peer: Peer) -> None:
         link = await peer.accept()
         await link.handshake()
-        assert (await link.start()).retention == Retention("block", 4096)
+        assert (await link.start(4096)).retention == Retention("block", 4096)
         await link.send(output(1, bytes(1024), 0))
         message = await link.receive()
         assert message == Notification(methods.PROCESS_ACK, {"processId": "1", "seq": 1})
@@ -428,3 +428,28 @@ async def test_skipping_to_the_end_turns_unread_output_into_gaps(socket_dir: Pat
             Gap(3, 9, {"stdout": 100}),
             Output("stdout", b"now", 103, 10),
         ]
+
+
+async def test_a_cancelled_node_still_ends_what_runs(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.handshake()
+        await link.start()
+        await link.start()
+        request, params = await link.expect(methods.PROCESS_TERMINATE, TerminateParams)
+        assert params.process_id == "2"
+        await link.answer(request, TerminateResponse(True))
+        await link.send(exited(1, 137, process_id="2"))
+        request, params = await link.expect(methods.PROCESS_TERMINATE, TerminateParams)
+        assert params.process_id == "1"
+        await link.answer(request, TerminateResponse(True))
+
+    async with scripted(socket_dir, script) as peer:
+        with anyio.CancelScope() as scope:
+            async with connect(peer.url) as node:
+                await node.start(["sleep", "1000"])
+                async with await node.start(["sleep", "1000"]) as process:
+                    scope.cancel()
+                    await process.wait()
+        assert scope.cancelled_caught
+        assert process.returncode == 137
