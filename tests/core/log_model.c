@@ -270,6 +270,7 @@ static void append(struct model *m, struct input *in)
     size_t length = choice & 32 ? count : 1 + take16(in) % count;
     REQUIRE(log_commit(&m->log, stream, length) == 0);
     model_append(m, stream, iov, length);
+    REQUIRE(m->log.end - log_find(&m->log, m->base)->pos + m->log.record_count * LOG_RECORD_COST <= m->log.retention);
 }
 
 static void append_mark(struct model *m, enum log_mark mark)

@@ -238,7 +238,8 @@ TEST(other_ids_are_left_to_the_full_decoder)
         {"\x80", 1}, {"\xa0", 1}, {"\xf6", 1},         /* array, map, null */
         {"\xf5", 1}, {"\xf9\x3c\0", 3},                /* true, 1.0 */
         {"\xc2\x41\x01", 3}, {"\xc0\x61x", 3},         /* tags */
-        {"\x7f\x61x\xff", 4}, {"\x1c", 1}, {"\xff", 1} /* indefinite, reserved, break */
+        {"\x7f\x61x\xff", 4}, {"\xff", 1},           /* indefinite, break */
+        {"\x1c\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 17}, /* reserved */
     };
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         size_t length = write_with_id(member_raw("id", ids[i].data, ids[i].length));
@@ -365,6 +366,14 @@ TEST(the_answer_to_a_write_decodes_to_what_it_says)
     }
 }
 
+static void check_shortest(const struct cbor_token *token)
+{
+    uint8_t head[9];
+    struct cbor_writer to = {head, 0};
+    cbor_head(&to, token->major, token->argument);
+    CHECK_EQ(token->item.length - token->content.length, to.length);
+}
+
 static void check_output(size_t name_length, uint64_t seq, int stream, uint64_t offset, uint32_t chunk_length)
 {
     static const char *const streams[] = {"stdout", "stderr", "pty"};
@@ -377,6 +386,8 @@ static void check_output(size_t name_length, uint64_t seq, int stream, uint64_t 
     length += chunk_length;
     CHECK_EQ(frame_length(whole), length - FRAME_LENGTH_SIZE);
     CHECK_EQ(cbor_tokens(whole + FRAME_LENGTH_SIZE, length - FRAME_LENGTH_SIZE, tokens, 16), 15);
+    for (int i = 0; i < 15; i++)
+        check_shortest(&tokens[i]);
     CHECK(tokens[0].major == CBOR_MAP && tokens[0].argument == 2);
     CHECK(cbor_is_text(&tokens[1], "method") && cbor_is_text(&tokens[2], "process/output"));
     CHECK(cbor_is_text(&tokens[3], "params") && tokens[4].major == CBOR_MAP && tokens[4].argument == 5);

@@ -341,10 +341,10 @@ TEST(a_finished_log_shrinks_to_what_it_holds)
     for (int i = 0; i < 10000; i++)
         put_record(&log, i & 1, 100);
     put_record(&log, LOG_STDOUT, 60000);
-    log.retention = 100 * KIB; /* as if most of it had gone */
+    log.retention = 400 * KIB; /* as if more than half of it had gone */
     put_record(&log, LOG_STDERR, 10);
     log_shrink(&log);
-    CHECK_EQ(log.ring_cap, 128 * KIB);
+    CHECK_EQ(log.ring_cap, 512 * KIB);
     CHECK(log.record_cap >= log.record_count && log.record_cap < 4 * log.record_count);
     CHECK_EQ(budget.memory_used, log.ring_cap);
     check_all_contents(&log);

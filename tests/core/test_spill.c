@@ -118,6 +118,18 @@ TEST(what_memory_does_not_hold_goes_to_a_file)
     end(f);
 }
 
+TEST(a_page_of_room_is_filled_before_anything_goes_to_the_file)
+{
+    struct fixture *f = begin(LOG_BLOCK);
+    for (int i = 0; i < 6; i++)
+        put_all(&f->log, 10000);
+    CHECK_EQ(put(&f->log, 10000), 64 * KIB - 60000);
+    CHECK_EQ(f->log.spill_fd, -1);
+    CHECK_EQ(put(&f->log, 10000), 10000);
+    CHECK(f->log.spill_fd >= 0);
+    end(f);
+}
+
 TEST(a_view_shows_memory_only_and_a_copy_joins_file_and_memory)
 {
     struct fixture *f = begin(LOG_BLOCK);
