@@ -215,6 +215,7 @@ TEST(the_parents_ends_do_not_block_and_are_closed_on_exec)
     for (int tty = 0; tty < 2; tty++) {
         struct request *r = request_probe("echo");
         struct spawned spawned;
+        shared_spawner();
         int before = open_descriptors();
         r->plan.stdin_pipe = true;
         if (tty)
