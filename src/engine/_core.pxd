@@ -36,6 +36,7 @@ cdef extern from "engine/core/log.h" nogil:
         uint64_t retention
         int spill_errno
         uint64_t base_seq
+        uint64_t exited_seq
         uint64_t total[3]
         uint64_t base_offset[3]
         uint32_t crc[3]
@@ -51,6 +52,10 @@ cdef extern from "engine/core/frame.h" nogil:
     struct span:
         const uint8_t *data
         size_t length
+    struct ending:
+        int code
+        const char *reason
+        const char *signal
 
 cdef extern from "engine/core/spawn.h" nogil:
     enum spawn_stage:
@@ -154,6 +159,8 @@ cdef extern from "engine/core/process.h" nogil:
         bint ended
         bint watched
         size_t queued
+        bint caller_tells
+        const char *ended_by
         int exit_kind
         int exit_status
     enum write_result:
@@ -169,6 +176,6 @@ cdef extern from "engine/core/process.h" nogil:
     write_result process_write(process *process, span data, span id, uint64_t *ticket, int *error)
     bint process_close_input(process *process)
     int process_signal(process *process, int number)
-    uint64_t process_mark(process *process, log_mark mark)
+    ending process_ending(const process *process)
     void process_hold(process *process, uint64_t from_seq)
     void process_release(process *process)

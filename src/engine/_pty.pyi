@@ -3,8 +3,12 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, final
 from typing_extensions import Buffer
 
 _Stream: TypeAlias = Literal["stdout", "stderr", "pty"]
+_EndedBy: TypeAlias = Literal["killed", "timeout", "oom", "policy"]
+_Reason: TypeAlias = Literal["exit", "signal", "timeout", "oom", "killed", "policy", "lost"]
 
 STREAMS: Final[tuple[Literal["stdout"], Literal["stderr"], Literal["pty"]]]
+
+REASONS: Final[dict[str, bytes]]
 
 # The kinds of events.
 FRAME: Final = 0
@@ -39,7 +43,7 @@ _Event: TypeAlias = (
     | tuple[Literal[3], Channel]
     | tuple[Literal[4], Channel, int]
     | tuple[Literal[5], Channel]
-    | tuple[Literal[6], Channel, Process, int, Literal[1, 2]]
+    | tuple[Literal[6], Channel, Process, int, Literal[1, 2], str]
     | tuple[Literal[7], Channel, Process, int, int, dict[str, int]]
     | tuple[Literal[8], Process]
     | tuple[Literal[9], Process]
@@ -100,6 +104,15 @@ class Engine:
 class Process:
     owner: Any
     watched: bool
+    caller_tells: bool
+    @property
+    def ended_by(self) -> _EndedBy | None: ...
+    @ended_by.setter
+    def ended_by(self, reason: _EndedBy) -> None: ...
+    @property
+    def ending(self) -> tuple[int, _Reason, str | None]: ...
+    @property
+    def exited_seq(self) -> int: ...
     @property
     def pid(self) -> int: ...
     @property
@@ -131,7 +144,6 @@ class Process:
     def close_input(self) -> bool: ...
     def signal(self, number: int) -> None: ...
     def resize(self, rows: int, cols: int) -> None: ...
-    def mark(self, mark: Literal[1, 2]) -> int: ...
     def hold(self, seq: int) -> None: ...
     def release(self) -> None: ...
     def close(self) -> None: ...

@@ -16,6 +16,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from execnode.engine cimport _core as core
 
 STREAMS = ("stdout", "stderr", "pty")
+REASONS = {reason: reason.encode() for reason in ("killed", "timeout", "oom", "policy")}
 
 FRAME = core.EVENT_FRAME
 QUEUED = core.EVENT_QUEUED
@@ -90,6 +91,10 @@ cdef dict by_stream(const uint64_t *counts, bint tty):
     if tty:
         return {"pty": counts[2]}
     return {"stdout": counts[0], "stderr": counts[1]}
+
+
+cdef str name_of(const core.event *event):
+    return event.data[:event.length].decode()
 
 
 cdef void update_hashers(void *arg, int stream, const void *data, size_t length) noexcept with gil:
@@ -175,8 +180,9 @@ cdef class Engine:
 
         - (FRAME, channel, body): a whole frame; (QUEUED, channel, body, ticket): a process/write that is under way;
         - (OVERSIZE, channel, size), (EOF, channel), (BROKEN, channel, errno), (DRAINED, channel);
-        - (MARK, channel, process, seq, mark), (GAP, channel, process, first, last, bytes by stream): to be answered
-          with channel.pass_on() before the next poll();
+        - (MARK, channel, process, seq, mark, name), only for a process whose marks the caller tells, and (GAP, channel,
+          process, first, last, bytes by stream, name): to be answered with channel.pass_on() before the next poll();
+          `name` is what the channel calls the process;
         - (EXITED, process), (ENDED, process), (NEWS, process), (WRITTEN, process, ticket, errno).
 
         `busy` then tells whether there may be more to do at once.
@@ -208,9 +214,10 @@ cdef class Engine:
         if kind == core.EVENT_EOF or kind == core.EVENT_DRAINED:
             return (<int>kind, channel)
         if kind == core.EVENT_MARK:
-            return (MARK, channel, process, event.number, event.error)
+            return (MARK, channel, process, event.number, event.error, name_of(event))
         if kind == core.EVENT_GAP:
-            return (GAP, channel, process, event.number, event.last, by_stream(event.bytes, event.process.tty))
+            return (GAP, channel, process, event.number, event.last, by_stream(event.bytes, event.process.tty),
+                    name_of(event))
         if kind == core.EVENT_WRITTEN:
             return (WRITTEN, process, event.number, event.error)
         return (<int>kind, process)
@@ -290,6 +297,7 @@ cdef class Engine:
         process.process.handle = <void *>process
         if hashers is not None:
             process.hashers = hashers
+            process.process.caller_tells = True  # the engine knows no digest but its own
             process.process.log.digest = update_hashers
             process.process.log.digest_arg = <void *>process
         self.alive.add(process)
@@ -355,6 +363,39 @@ cdef class Process:
         """The number of the signal that killed it, or None."""
         cdef core.process *p = self.get()
         return p.exit_status if p.exit_kind in (2, 3) else None  # CLD_KILLED, CLD_DUMPED
+
+    @property
+    def ending(self):
+        """How it ended, as clients are told: (exit code, reason, name of the signal or None)."""
+        cdef core.ending ending = core.process_ending(self.get())
+        return ending.code, ending.reason.decode(), ending.signal.decode() if ending.signal != NULL else None
+
+    @property
+    def ended_by(self):
+        """Why the caller has ended it, None if it has not: `killed`, `timeout`, `oom` or `policy`; set it once."""
+        cdef core.process *p = self.get()
+        return p.ended_by.decode() if p.ended_by != NULL else None
+
+    @ended_by.setter
+    def ended_by(self, str reason not None):
+        cdef core.process *p = self.get()
+        cdef bytes known = REASONS[reason]  # kept alive by the module
+        if p.ended_by == NULL:
+            p.ended_by = PyBytes_AS_STRING(known)
+
+    @property
+    def caller_tells(self):
+        """Whether MARK events ask the caller to encode its marks; else the engine does, with `ending` and CRC-32C."""
+        return self.get().caller_tells
+
+    @caller_tells.setter
+    def caller_tells(self, bint value):
+        self.get().caller_tells = value
+
+    @property
+    def exited_seq(self):
+        """The seq of the mark of its exit, 0 before it."""
+        return self.get().log.exited_seq
 
     @property
     def next_seq(self):
@@ -462,14 +503,6 @@ cdef class Process:
         if not p.tty or p.output[0].fd < 0:
             raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
         check(core.pty_resize(p.output[0].fd, rows, cols))
-
-    def mark(self, int mark):
-        """Append MARK_EXITED or MARK_CLOSED to the log; returns its seq."""
-        cdef uint64_t seq = core.process_mark(self.get(), <core.log_mark>mark)
-        if seq == 0:
-            raise MemoryError
-        self.engine.touched()
-        return seq
 
     def hold(self, uint64_t seq):
         """Protect the log from record `seq` on, as a reader that is away would."""

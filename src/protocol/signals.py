@@ -7,7 +7,7 @@ from typing import Final
 
 from .errors import RpcError, invalid_params
 
-__all__ = ["signal_name", "signal_number"]
+__all__ = ["signal_number"]
 
 _NUMBERS: Final[dict[str, int]] = {s.name: int(s) for s in signal.Signals}
 
@@ -29,13 +29,3 @@ def _unknown(name: str) -> RpcError:
     return invalid_params(
         f"unknown variant `{name}`, expected `interrupt` or the name of a signal such as `TERM`"
     )
-
-
-def signal_name(number: int) -> str:
-    """Return `SIGKILL` and the like; a real-time signal without its own name is `SIGRTMIN+n`."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return (
-            f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else f"SIG{number}"
-        )

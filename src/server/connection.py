@@ -82,7 +82,6 @@ class Connection:
         self.acks = False
         self.ready = False  # `initialized` was received
         self._over = trio.Event()
-        self._names: dict[LocalProcess, str] = {}
 
     async def run(self, in_fd: int, out_fd: int) -> None:
         """Serve on these descriptors (one twice for a socket; they are taken over) until it ends.
@@ -123,11 +122,11 @@ class Connection:
         if kind == _pty.FRAME:
             self._receive(event[2])
         elif kind == _pty.MARK:
-            self._tell_mark(event[2].owner, event[3], event[4])
+            self._tell_mark(event[2].owner, event[3], event[4], event[5])
         elif kind == _pty.QUEUED:
             self._await_write(event[2], event[3])
         elif kind == _pty.GAP:
-            self._tell_gap(event[2].owner, event[3], event[4], event[5])
+            self._tell_gap(event[2].owner, event[3], event[4], event[5], event[6])
         elif kind == _pty.EOF:
             self.end_politely()
         elif kind == _pty.OVERSIZE:
@@ -248,35 +247,21 @@ class Connection:
         offsets: dict[str, int] | None = None,
     ) -> None:
         """Send the records of a process after `after_seq`, calling it `name`."""
-        self._names[process] = name
         self.channel.attach(
             process.process, name.encode(), after_seq, protect=protect, offsets=offsets
         )
 
-    def _tell_mark(self, process: LocalProcess, seq: int, mark: int) -> None:
-        name = self._names[process]
+    def _tell_mark(self, process: LocalProcess, seq: int, mark: int, name: str) -> None:
+        """Tell of an exit or end that the engine cannot tell by itself."""
         if mark == _pty.MARK_EXITED:
             self._pass(process, seq, methods.PROCESS_EXITED, process.exited_notification(name))
         else:
             self._pass(process, seq, methods.PROCESS_CLOSED, process.closed_notification(name))
             self.channel.detach(process.process)
-            del self._names[process]
 
-    def _tell_gap(self, process: LocalProcess, first: int, last: int, lost: dict[str, int]) -> None:
-        """Records are gone. Should the exit be among them, it is told all the same."""
-        name = self._names[process]
-        exit_seq = process.exited_seq
-        if first <= exit_seq <= last:
-            if first < exit_seq:
-                gap = GapNotification(name, first, exit_seq - 1, lost)
-                self._send(Notification(methods.PROCESS_GAP, gap))
-                lost = dict.fromkeys(lost, 0)
-            exited = Notification(methods.PROCESS_EXITED, process.exited_notification(name))
-            if exit_seq == last:
-                self.channel.pass_on(process.process, last, self.codec.encode(exited))
-                return
-            self._send(exited)
-            first = exit_seq + 1
+    def _tell_gap(
+        self, process: LocalProcess, first: int, last: int, lost: dict[str, int], name: str
+    ) -> None:
         gap = GapNotification(name, first, last, lost)
         self._pass(process, last, methods.PROCESS_GAP, gap)
 

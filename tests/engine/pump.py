@@ -1,8 +1,7 @@
 """What stands in for an event loop and for a client in the engine's tests.
 
 `Pump` waits for the engine's descriptor, polls, and keeps every event. It answers what has to be
-answered at once (marks and gaps) and marks exits and ends in the logs, as a node does. `Peer` is
-the other end of a channel: it decodes what arrives and checks that the records come in order,
+answered at once (marks and gaps). `Peer` is the other end of a channel: it decodes what arrives and checks that the records come in order,
 each once, with the right offsets.
 """
 
@@ -75,6 +74,17 @@ def apart(script: str) -> str:
     return done.stdout
 
 
+def rests(pid: int) -> bool:
+    """Whether a process and its descendants sleep, are stopped or have ended."""
+    process = Path(f"/proc/{pid}")
+    try:
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        children = (process / f"task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "STZ" and all(rests(int(child)) for child in children)
+
+
 class Pump:
     """An engine, what drives it, and every event it has told of."""
 
@@ -83,7 +93,6 @@ class Pump:
         self.events: list[tuple[Any, ...]] = []
         self.peers: list[Peer] = []
         self.children: list[int] = []
-        self.marking = True
         self.answering = True
         self.on_event: Callable[[tuple[Any, ...]], object] = lambda _: None
 
@@ -133,8 +142,14 @@ class Pump:
         self.until(lambda: all(each.closed for each in streams))
 
     def until_idle(self) -> None:
-        """Go on until nothing more happens by itself."""
-        self.until(lambda: not self.engine.busy and not readable(self.engine, 0.05), look=0)
+        """Go on until nothing more happens by itself: the children sleep, and so could we."""
+        self.until(self._idle, look=0)
+
+    def _idle(self) -> bool:
+        if self.engine.busy or not all(map(rests, self.children)):
+            return False
+        reading = [peer.socket for peer in self.peers if peer.reading]
+        return not select.select([self.engine, *reading], [], [], 0.02)[0]
 
     def saw(self, kind: int, subject: object) -> bool:
         return any(event[0] == kind and event[1] is subject for event in self.events)
@@ -146,11 +161,7 @@ class Pump:
         for event in self.engine.poll():
             self.events.append(event)
             self.on_event(event)
-            if self.marking and event[0] == _pty.EXITED:
-                event[1].mark(_pty.MARK_EXITED)
-            elif self.marking and event[0] == _pty.ENDED:
-                event[1].mark(_pty.MARK_CLOSED)
-            elif self.answering and event[0] in (_pty.MARK, _pty.GAP):
+            if self.answering and event[0] in (_pty.MARK, _pty.GAP):
                 answer(event)
 
 
@@ -163,7 +174,7 @@ def answer(event: tuple[Any, ...]) -> None:
     else:
         method = "gap"
         seq, params = last, {"fromSeq": first, "toSeq": last, "bytes": event[5]}
-    params["processId"] = process.owner
+    params["processId"] = event[-1]
     channel.pass_on(process, seq, cbor2.dumps({"method": f"process/{method}", "params": params}))
 
 

@@ -201,7 +201,7 @@ def test_a_write_that_cannot_be_done_is_handed_up(pump: Pump, peer: Peer) -> Non
 
 
 def test_a_write_that_has_to_wait_is_told_with_its_ticket(pump: Pump, peer: Peer) -> None:
-    process = pump.start(sh("read go </dev/tty; cat | wc -c"), stdin=True)
+    process = pump.start([b"/usr/bin/wc", b"-c"], stdin=True)
     process.signal(signal.SIGSTOP)
     peer.attach(process)
     peer.request(1, "process/write", processId="p", chunk=bytes(1 << 20), writeId="w")

@@ -9,6 +9,7 @@ from execnode.engine import Process, _pty
 from tests.engine.pump import Pump, apart, opened, output, py, readable, sh
 
 CAT = [b"/bin/cat"]
+COUNT = [b"/usr/bin/wc", b"-c"]
 ACCEPTED = (_pty.ACCEPTED, 0, 0)
 
 QUEUE_MAX = 8 << 20
@@ -69,7 +70,7 @@ def test_a_waiting_write_slows_nobody_else(pump: Pump) -> None:
 
 
 def test_only_so_much_may_wait(pump: Pump) -> None:
-    process = stopped(pump, sh("wc -c"))
+    process = stopped(pump, COUNT)
     taken = fill(process) + 4096
     while (result := process.write(bytes(65536)))[0] == _pty.WAITING:
         taken += 65536
@@ -81,7 +82,7 @@ def test_only_so_much_may_wait(pump: Pump) -> None:
 
 
 def test_one_write_may_be_larger_than_what_may_wait(pump: Pump) -> None:
-    process = pump.start(sh("wc -c"), stdin=True)
+    process = pump.start(COUNT, stdin=True)
     large = 3 * QUEUE_MAX
     result, ticket, _ = process.write(bytes(large))
     assert result == _pty.WAITING
@@ -95,7 +96,7 @@ def test_one_write_may_be_larger_than_what_may_wait(pump: Pump) -> None:
 
 
 def test_a_close_comes_after_what_waits(pump: Pump) -> None:
-    process = stopped(pump, sh("wc -c"))
+    process = stopped(pump, COUNT)
     taken = fill(process) + 4096
     assert process.close_input()
     assert process.write(b"late") == (_pty.CLOSED, 0, 0)

@@ -152,16 +152,6 @@ def test_news_comes_once_for_each_time_it_is_asked_for(pump: Pump) -> None:
     assert len(pump.of(_pty.NEWS)) == 1
 
 
-def test_news_of_a_mark_is_not_lost(pump: Pump) -> None:
-    process = pump.run(sh("true"))
-    pump.until_idle()
-    process.watched = True
-    pump.engine.waited_for = True
-    process.mark(_pty.MARK_CLOSED)
-    assert readable(pump.engine)
-    pump.until(lambda: pump.saw(_pty.NEWS, process))
-
-
 # --- the end --------------------------------------------------------------------------------------
 
 

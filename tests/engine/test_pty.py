@@ -83,12 +83,11 @@ def test_a_shell_has_job_control(pump: Pump) -> None:
     shows(pump, process, b"[0] ")
     process.write(b"sleep 100\r")
     shows(pump, process, b"sleep 100\r\n")
-    foreground = _foreground(process)
-    pump.until(lambda: foreground() != process.pid, look=0.01)
+    pump.until(lambda: foreground(process) == "sleep", look=0.01)
     process.write(b"\x1a")  # Ctrl-Z
     shows(pump, process, b"Stopped")
     process.write(b"jobs; fg\r")
-    pump.until(lambda: foreground() != process.pid, look=0.01)
+    pump.until(lambda: foreground(process) == "sleep", look=0.01)
     process.write(b"\x03")
     shows(pump, process, b"[130] ")
     process.write(b"exit 7\r")
@@ -98,18 +97,10 @@ def test_a_shell_has_job_control(pump: Pump) -> None:
     assert b"process group" not in screen(process)
 
 
-def _foreground(process: Process) -> "_Foreground":
-    return _Foreground(process.pid)
-
-
-class _Foreground:
-    """The process group in the foreground of a terminal."""
-
-    def __init__(self, pid: int) -> None:
-        self._stat = Path(f"/proc/{pid}/stat")
-
-    def __call__(self) -> int:
-        return int(self._stat.read_text().rpartition(")")[2].split()[5])
+def foreground(process: Process) -> str:
+    """Name the program in the foreground of a terminal."""
+    group = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[5]
+    return Path(f"/proc/{group}/comm").read_text().strip()
 
 
 @pytest.mark.parametrize(("key", "number"), [(b"\x03", signal.SIGINT), (b"\x1c", signal.SIGQUIT)])

@@ -21,6 +21,8 @@
 #define BATCH_FRAMES 32
 #define BATCH_BYTES (256u << 10)
 #define CURSOR_QUANTUM (128u << 10)
+/* Names up to this length have their header on the stack; others take the slow way. */
+#define SHORT_NAME 256u
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
@@ -279,6 +281,8 @@ static bool tell_mark(struct cursor *cursor, uint64_t seq, int mark)
     event->process = cursor->process;
     event->number = seq;
     event->error = mark;
+    event->data = cursor->name.data;
+    event->length = cursor->name.length;
     cursor->told_seq = seq;
     return true;
 }
@@ -305,19 +309,11 @@ static void tell_gap(struct cursor *cursor, uint64_t last)
     event->process = cursor->process;
     event->number = cursor->at.next_seq;
     event->last = last;
+    event->data = cursor->name.data;
+    event->length = cursor->name.length;
     for (int i = 0; i < LOG_STREAMS; i++) /* the peer may have claimed more than there is */
         event->bytes[i] = offset[i] > cursor->at.offset[i] ? offset[i] - cursor->at.offset[i] : 0;
     cursor->told_seq = last;
-}
-
-/* The records before `end` are gone or jumped over.  An exit among them is told all the same, in its place. */
-static void tell_missing(struct cursor *cursor, uint64_t end)
-{
-    uint64_t seq = cursor->at.next_seq, exited = cursor->process->log.exited_seq;
-    if (exited == seq)
-        tell_mark(cursor, seq, LOG_EXITED);
-    else
-        tell_gap(cursor, (exited > seq && exited < end ? exited : end) - 1);
 }
 
 /* ---- sending ---------------------------------------------------------------------------------------------------- */
@@ -358,6 +354,33 @@ static void send_accepted(struct channel *ch, struct span id)
     queue_control(ch, frame);
 }
 
+/* The exit of a process, for a cursor that finds its record gone. */
+static void send_exited(struct cursor *cursor, uint64_t seq)
+{
+    struct control_frame *frame = malloc(sizeof *frame + MARK_FRAME_SIZE + cursor->name.length);
+    if (!frame) {
+        cursor->channel->engine->out_of_memory = true;
+        return;
+    }
+    *frame = (struct control_frame){
+        .length = process_mark_frame(cursor->process, frame->data, cursor->name, seq, LOG_EXITED)};
+    queue_control(cursor->channel, frame);
+    cursor->at.next_seq = seq + 1;
+    cursor_moved(cursor);
+}
+
+/* The records before `end` are gone or jumped over.  An exit among them is told all the same, in its place. */
+static void tell_missing(struct cursor *cursor, uint64_t end)
+{
+    uint64_t seq = cursor->at.next_seq, exited = cursor->process->log.exited_seq;
+    if (exited == seq && cursor->process->caller_tells)
+        tell_mark(cursor, seq, LOG_EXITED);
+    else if (exited == seq)
+        send_exited(cursor, seq);
+    else
+        tell_gap(cursor, (exited > seq && exited < end ? exited : end) - 1);
+}
+
 /* One vectored write being put together. */
 struct batch {
     struct iovec iov[1 + BATCH_FRAMES * 4];
@@ -367,10 +390,10 @@ struct batch {
         struct cursor *cursor;
         int iov_first, iov_count;
         uint32_t length; /* of the chunk */
-        uint8_t stream;
+        uint8_t stream, mark;
     } frames[BATCH_FRAMES];
     int frame_count;
-    uint8_t headers[BATCH_FRAMES][OUTPUT_HEADER_SIZE + 256]; /* names longer than this take the slow way */
+    uint8_t headers[BATCH_FRAMES][MARK_FRAME_SIZE + SHORT_NAME];
     uint8_t *long_header;
     bool scratch_used;
 };
@@ -399,15 +422,15 @@ static bool add_record(struct channel *ch, struct batch *batch, struct cursor *c
     struct log *log = &cursor->process->log;
     struct iovec iov[2];
     uint8_t *header = batch->headers[batch->frame_count];
-    if (cursor->name.length > 256) {
+    if (cursor->name.length > SHORT_NAME) {
         if (batch->long_header)
             return false;
-        header = batch->long_header = malloc(OUTPUT_HEADER_SIZE + cursor->name.length);
+        header = batch->long_header = malloc(MARK_FRAME_SIZE + cursor->name.length);
         if (!header)
             return false;
     }
     int count = log_view(log, record->pos, record->length, iov);
-    if (count == 0) { /* spilled */
+    if (count == 0 && !record->mark) { /* spilled */
         if (batch->scratch_used)
             return false;
         if (!ch->scratch && !(ch->scratch = malloc(LOG_CHUNK_MAX)))
@@ -422,7 +445,9 @@ static bool add_record(struct channel *ch, struct batch *batch, struct cursor *c
         count = 1;
     }
     int first = batch->iov_count;
-    batch_add(batch, header, output_header(header, cursor->name, seq, record->stream, record->offset, record->length));
+    batch_add(batch, header,
+              record->mark ? process_mark_frame(cursor->process, header, cursor->name, seq, record->mark)
+                           : output_header(header, cursor->name, seq, record->stream, record->offset, record->length));
     for (int i = 0; i < count; i++)
         batch_add(batch, iov[i].iov_base, iov[i].iov_len);
     int at = batch->frame_count++;
@@ -431,6 +456,7 @@ static bool add_record(struct channel *ch, struct batch *batch, struct cursor *c
     batch->frames[at].iov_count = count + 1;
     batch->frames[at].length = record->length;
     batch->frames[at].stream = record->stream;
+    batch->frames[at].mark = record->mark;
     return true;
 }
 
@@ -447,7 +473,7 @@ static void add_cursor(struct channel *ch, struct batch *batch, struct cursor *c
     const struct log_record *record;
     while ((record = log_find(log, seq)) && batch->frame_count < BATCH_FRAMES && batch->bytes < BATCH_BYTES &&
            batch->bytes - start < CURSOR_QUANTUM) {
-        if (record->mark) {
+        if (record->mark && cursor->process->caller_tells) {
             if (seq == cursor->at.next_seq)
                 tell_marks(cursor);
             return;
@@ -536,6 +562,7 @@ static void frames_sent(struct channel *ch, struct batch *batch, size_t sent)
         struct cursor *cursor = batch->frames[i].cursor;
         cursor->at.next_seq++;
         cursor->at.offset[batch->frames[i].stream] += batch->frames[i].length;
+        cursor->finished = batch->frames[i].mark == LOG_CLOSED;
         cursor_moved(cursor);
     }
 }
@@ -576,7 +603,9 @@ static size_t send_batch(struct channel *ch)
     free(batch.long_header);
     /* Whoever has more goes to the back of the queue; who waits for the caller (a mark, a gap) is woken by it. */
     for (int i = 0; i < turns; i++)
-        if (turn[i]->at.next_seq > turn[i]->told_seq)
+        if (turn[i]->finished)
+            cursor_free(turn[i]);
+        else if (turn[i]->at.next_seq > turn[i]->told_seq)
             cursor_ready(turn[i]);
     return done;
 }

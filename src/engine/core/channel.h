@@ -29,6 +29,7 @@ struct cursor {
     struct cursor *prev, *next;
     struct cursor *ready_next;
     bool ready;
+    bool finished; /* the last record was sent */
     uint64_t told_seq; /* marks and gaps up to here were made events */
     uint64_t skip_to;  /* records before this one are jumped over, as a gap */
     struct span name;  /* processId in this channel's session, UTF-8; owned */

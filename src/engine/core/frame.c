@@ -208,15 +208,55 @@ size_t accepted_write(uint8_t *to, struct span id)
     return (size_t)(at - to);
 }
 
-size_t output_header(uint8_t *to, struct span name, uint64_t seq, int stream, uint64_t offset, uint32_t length)
+static const char *const streams[] = {"stdout", "stderr", "pty"}; /* by enum log_stream */
+
+/* A notification of `members` members, as far as the first two, which all of them begin with. */
+static uint8_t *put_notification(uint8_t *to, const char *method, unsigned members, struct span name, uint64_t seq)
 {
-    static const char *const streams[] = {"stdout", "stderr", "pty"};
     uint8_t *at = put_head(to + FRAME_LENGTH_SIZE, MAP, 2);
-    at = put_text(put_text(at, "method"), "process/output");
-    at = put_head(put_text(at, "params"), MAP, 5);
+    at = put_text(put_text(at, "method"), method);
+    at = put_head(put_text(at, "params"), MAP, members);
     at = put_head(put_text(at, "processId"), TEXT, name.length);
     at = put_raw(at, name.data, name.length);
-    at = put_head(put_text(at, "seq"), UNSIGNED, seq);
+    return put_head(put_text(at, "seq"), UNSIGNED, seq);
+}
+
+size_t exited_frame(uint8_t *to, struct span name, uint64_t seq, struct ending ending)
+{
+    uint8_t *at = put_notification(to, "process/exited", ending.signal ? 6 : 5, name, seq);
+    bool negative = ending.code < 0;
+    at = put_head(put_text(at, "exitCode"), negative ? NEGATIVE : UNSIGNED,
+                  (uint64_t)(negative ? -1 - (int64_t)ending.code : ending.code));
+    at = put_head(put_text(at, "sandboxDenied"), SIMPLE, 20); /* false */
+    at = put_text(put_text(at, "reason"), ending.reason);
+    if (ending.signal)
+        at = put_text(put_text(at, "signal"), ending.signal);
+    frame_put_length(to, (uint32_t)(at - to) - FRAME_LENGTH_SIZE);
+    return (size_t)(at - to);
+}
+
+size_t closed_frame(uint8_t *to, struct span name, uint64_t seq, unsigned which, const uint64_t *totals,
+                    const uint32_t *crcs)
+{
+    uint8_t *at = put_notification(to, "process/closed", 3, name, seq);
+    at = put_head(put_text(at, "streams"), MAP, (uint64_t)__builtin_popcount(which));
+    for (unsigned i = 0; i < sizeof streams / sizeof *streams; i++) {
+        char digest[] = "crc32c:00000000";
+        if (!(which & 1u << i))
+            continue;
+        for (int digit = 0; digit < 8; digit++)
+            digest[sizeof digest - 2 - digit] = "0123456789abcdef"[crcs[i] >> 4 * digit & 0xf];
+        at = put_head(put_text(at, streams[i]), MAP, 2);
+        at = put_head(put_text(at, "bytes"), UNSIGNED, totals[i]);
+        at = put_text(put_text(at, "digest"), digest);
+    }
+    frame_put_length(to, (uint32_t)(at - to) - FRAME_LENGTH_SIZE);
+    return (size_t)(at - to);
+}
+
+size_t output_header(uint8_t *to, struct span name, uint64_t seq, int stream, uint64_t offset, uint32_t length)
+{
+    uint8_t *at = put_notification(to, "process/output", 5, name, seq);
     at = put_text(put_text(at, "stream"), streams[stream]);
     at = put_head(put_text(at, "offset"), UNSIGNED, offset);
     at = put_head(put_text(at, "chunk"), BYTES, length);

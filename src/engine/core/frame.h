@@ -64,4 +64,19 @@ size_t accepted_write(uint8_t *to, struct span id);
 #define OUTPUT_HEADER_SIZE 128u
 size_t output_header(uint8_t *to, struct span name, uint64_t seq, int stream, uint64_t offset, uint32_t length);
 
+/* How a process ended, in the words of the wire. */
+struct ending {
+    int code;           /* exit code; 128 + number for a signal; -1 when the status was lost */
+    const char *reason; /* exit, signal, timeout, killed, ... */
+    const char *signal; /* SIGKILL and the like, or NULL */
+};
+
+/* The notifications of a log's marks, whole frames, length prefix included: process/exited, and process/closed with
+ * the bytes and CRC-32C of the streams in `streams` (a bit for each enum log_stream).  `to` has room for
+ * MARK_FRAME_SIZE + name.length bytes.  They return the bytes written. */
+#define MARK_FRAME_SIZE 192u
+size_t exited_frame(uint8_t *to, struct span name, uint64_t seq, struct ending ending);
+size_t closed_frame(uint8_t *to, struct span name, uint64_t seq, unsigned streams, const uint64_t *totals,
+                    const uint32_t *crcs);
+
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -107,14 +108,23 @@ static void news(struct process *p)
     }
 }
 
+/* Append a mark and tell of it. */
+static void mark(struct process *p, enum log_mark mark, enum event_kind kind)
+{
+    struct event *event = engine_event(p->engine, kind);
+    if (event)
+        event->process = p;
+    if (!log_append_mark(&p->log, mark))
+        p->engine->out_of_memory = true;
+    news(p);
+}
+
 static void check_ended(struct process *p)
 {
-    if (p->exited && !p->ended && p->output[0].fd < 0 && p->output[1].fd < 0) {
-        struct event *event = engine_event(p->engine, EVENT_ENDED);
-        if (event) {
-            p->ended = true;
-            event->process = p;
-        }
+    if (p->log.exited_seq && !p->ended && p->output[0].fd < 0 && p->output[1].fd < 0) {
+        p->ended = true;
+        mark(p, LOG_CLOSED, EVENT_ENDED);
+        log_shrink(&p->log); /* it grows no more */
     }
 }
 
@@ -221,15 +231,6 @@ void process_release(struct process *p)
     process_unstall(p);
 }
 
-uint64_t process_mark(struct process *p, enum log_mark mark)
-{
-    uint64_t seq = log_append_mark(&p->log, mark);
-    if (mark == LOG_CLOSED)
-        log_shrink(&p->log);
-    news(p);
-    return seq;
-}
-
 /* ---- exit ------------------------------------------------------------------------------------------------------- */
 
 void process_exited(struct process *p)
@@ -243,14 +244,48 @@ void process_exited(struct process *p)
     } /* else somebody else reaped it, or SIGCHLD is ignored: the status is lost and exit_kind stays 0 */
     p->exited = true;
     source_close(p->engine, &p->exit);
-    struct event *event = engine_event(p->engine, EVENT_EXITED);
-    if (event)
-        event->process = p;
-    /* What it wrote before it ended is in its pipes now: that comes before the mark which the event leads to. */
+    /* What it wrote before it ended is in its pipes now: that comes before the mark. */
     for (int i = 0; i < 2; i++)
         drain(p, i);
+    mark(p, LOG_EXITED, EVENT_EXITED);
     check_ended(p);
-    news(p);
+}
+
+/* signal(7): the numbers that all architectures of ours share; those above are real-time signals. */
+static const char *signal_name(int number)
+{
+    static const char *const names[] = {
+        NULL,        "SIGHUP",  "SIGINT",  "SIGQUIT",   "SIGILL",  "SIGTRAP", "SIGABRT",  "SIGBUS",
+        "SIGFPE",    "SIGKILL", "SIGUSR1", "SIGSEGV",   "SIGUSR2", "SIGPIPE", "SIGALRM",  "SIGTERM",
+        "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",   "SIGTSTP", "SIGTTIN", "SIGTTOU",  "SIGURG",
+        "SIGXCPU",   "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",  "SIGPWR",   "SIGSYS",
+    };
+    static char real_time[_NSIG][24];
+    if (number < (int)(sizeof names / sizeof *names))
+        return names[number];
+    if (number == SIGRTMAX)
+        return "SIGRTMAX";
+    snprintf(real_time[number], sizeof real_time[number], "SIGRTMIN+%d", number - SIGRTMIN);
+    return real_time[number];
+}
+
+struct ending process_ending(const struct process *p)
+{
+    if (p->exit_kind == CLD_EXITED) {
+        bool timeout = p->ended_by && strcmp(p->ended_by, "timeout") == 0;
+        return (struct ending){p->exit_status, timeout ? "timeout" : "exit", NULL};
+    }
+    if (p->exit_kind == 0) /* somebody else waited for it */
+        return (struct ending){-1, "lost", NULL};
+    return (struct ending){128 + p->exit_status, p->ended_by ? p->ended_by : "signal", signal_name(p->exit_status)};
+}
+
+size_t process_mark_frame(const struct process *p, uint8_t *to, struct span name, uint64_t seq, enum log_mark mark)
+{
+    if (mark == LOG_EXITED)
+        return exited_frame(to, name, seq, process_ending(p));
+    unsigned streams = p->tty ? 1u << LOG_PTY : 1u << LOG_STDOUT | 1u << LOG_STDERR;
+    return closed_frame(to, name, seq, streams, p->log.total, p->log.crc);
 }
 
 int process_signal(struct process *p, int number)

@@ -36,6 +36,7 @@ struct process {
     struct source output[2]; /* stdout or terminal, stderr */
     bool stalled[2];         /* not read, since the log may not grow */
     bool pipe_grown[2];
+    uint32_t read_size[2]; /* of the next read: grows with what comes, so that a short output needs no large ring */
     struct source exit; /* pidfd */
     struct source input;
     bool input_closing; /* close once the queue is empty */
@@ -47,6 +48,8 @@ struct process {
     struct cursor hold; /* what `block` protects while nobody is attached */
     bool exited, ended; /* ended: EVENT_ENDED was sent */
     bool watched;       /* send EVENT_NEWS at the next growth, once */
+    bool caller_tells;  /* marks are the caller's to encode: it has more to say than process_ending() */
+    const char *ended_by; /* why the caller has ended it: the reason told at its end; NULL: it has not */
     int exit_kind;      /* CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0 when the status was lost */
     int exit_status;    /* exit code or signal number */
 };
@@ -85,9 +88,12 @@ int process_signal(struct process *process, int number);
 void process_hold(struct process *process, uint64_t from);
 void process_release(struct process *process);
 
-/* Append a mark and tell the cursors.  LOG_CLOSED also gives back what memory the log no longer needs.
- * Returns its seq, or 0 when out of memory. */
-uint64_t process_mark(struct process *process, enum log_mark mark);
+/* How it ended, once it has exited. */
+struct ending process_ending(const struct process *process);
+
+/* The notification of one of its marks, as exited_frame() and closed_frame() write them. */
+size_t process_mark_frame(const struct process *process, uint8_t *to, struct span name, uint64_t seq,
+                          enum log_mark mark);
 
 /* A cursor has moved: look whether stalled output can be read again. */
 void process_unstall(struct process *process);

@@ -179,7 +179,7 @@ class LocalExec:
             if leftovers and self._trees.alive(process.place):
                 return TerminateResponse(False, self._kill(process))
             return TerminateResponse(False)
-        process.ending("killed")
+        process.process.ended_by = "killed"
         if grace_ms is None:
             grace_ms = process.grace_ms
         if not grace_ms:
@@ -194,9 +194,10 @@ class LocalExec:
     def abandon(self, processes: Iterable[LocalProcess]) -> None:
         """End processes that nobody may ask for any more, and forget them and what they left."""
         doomed = list(processes)
-        for process in doomed:
-            process.ending("killed")
-        roots = [process.pid for process in doomed if not process.has_exited]
+        living = [process for process in doomed if not process.has_exited]
+        for process in living:
+            process.process.ended_by = "killed"
+        roots = [process.pid for process in living]
         self._trees.kill_all([process.place for process in doomed], roots)
         for process in doomed:
             if process.closed:
@@ -211,7 +212,7 @@ class LocalExec:
         if not living:
             return
         for process in living:
-            process.ending("killed")
+            process.process.ended_by = "killed"
             process.polite_signal()
         with anyio.move_on_after(grace_ms / 1000):
             for process in living:
@@ -236,7 +237,7 @@ class LocalExec:
         with anyio.move_on_after(timeout_ms / 1000):
             await process.wait()
             return
-        process.ending("timeout")
+        process.process.ended_by = "timeout"
         if process.grace_ms:
             await self._end_politely(process, process.grace_ms)
         else:

@@ -26,7 +26,6 @@ from execnode.protocol.messages import (
     TerminalSize,
     WriteResponse,
 )
-from execnode.protocol.signals import signal_name
 
 __all__ = ["LocalProcess"]
 
@@ -72,7 +71,6 @@ class LocalProcess:
         self.on_ended: list[Callable[[LocalProcess], None]] = []
         self.on_forgotten: dict[object, Callable[[LocalProcess], None]] = {}
         self._held = False
-        self._ended_by: EndReason | None = None
         self._news: anyio.Event | None = None
         self._writes: dict[int, _PendingWrite] = {}
         process.owner = self
@@ -85,7 +83,7 @@ class LocalProcess:
         if kind == _pty.EXITED:
             self._exit()
         elif kind == _pty.ENDED:
-            self.closed_seq = self.process.mark(_pty.MARK_CLOSED)
+            self.closed_seq = self.process.next_seq - 1
             for callback in self.on_ended:
                 callback(self)
         elif kind == _pty.WRITTEN:
@@ -96,16 +94,8 @@ class LocalProcess:
             self._news = None
 
     def _exit(self) -> None:
-        number, code = self.process.exit_signal, self.process.exit_code
-        if number is not None:
-            self.exit_code, self.signal = 128 + number, signal_name(number)
-            self.reason = self._ended_by or "signal"
-        elif code is not None:
-            self.exit_code = code
-            self.reason = "timeout" if self._ended_by == "timeout" else "exit"
-        else:  # somebody else in this process waited for it
-            self.exit_code, self.reason = -1, "lost"
-        self.exited_seq = self.process.mark(_pty.MARK_EXITED)
+        self.exit_code, self.reason, self.signal = self.process.ending
+        self.exited_seq = self.process.exited_seq
         self._exited.set()
 
     async def wait(self) -> None:
@@ -271,10 +261,6 @@ class LocalProcess:
         if self._held:
             self.process.release()
             self._held = False
-
-    def ending(self, reason: EndReason) -> None:
-        """Say why it is about to be signalled, so that its end is told truthfully."""
-        self._ended_by = self._ended_by or reason
 
     def forgotten(self) -> None:
         """Tell those who know it by a name that it is gone for good."""
