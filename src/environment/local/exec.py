@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import secrets
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -62,7 +61,7 @@ class ExecSettings:
     keep: leave the processes alone when the node ends, however it ends.
     """
 
-    limits: ExecLimits = ExecLimits()
+    limits: ExecLimits = field(default_factory=ExecLimits)
     memory: int = 1 << 30
     spill: int = 64 << 30
     spill_dir: str | None = None
@@ -295,9 +294,6 @@ class LocalExec:
 
 
 def _subject(error: SpawnError, request: SpawnRequest) -> str | None:
-    """What the failing step was about, where that is a path."""
-    if error.stage == "chdir":
-        return os.fsdecode(request.cwd)
-    if error.stage == "execve":
-        return os.fsdecode(request.program)
-    return None
+    """What the failing step was about, where that is a path, as text that every encoding has."""
+    path = {"chdir": request.cwd, "execve": request.program}.get(error.stage)
+    return None if path is None else path.decode(errors="backslashreplace")

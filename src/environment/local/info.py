@@ -15,14 +15,17 @@ __all__ = ["environment_info", "user_shell"]
 
 
 def user_shell() -> str:
-    """The path of the user's shell: SHELL, or what passwd(5) says, or /bin/sh."""
+    """The path of the user's shell: SHELL, or what passwd(5) says, or /bin/sh.
+
+    One that is not UTF-8 could not be told to clients, and is passed over.
+    """
     shell = os.environ.get("SHELL")
     if not shell:
         try:
             shell = pwd.getpwuid(os.getuid()).pw_shell
         except KeyError:
             shell = ""
-    return shell if shell and os.access(shell, os.X_OK) else "/bin/sh"
+    return shell if shell.isprintable() and os.access(shell, os.X_OK) else "/bin/sh"
 
 
 def environment_info() -> EnvironmentInfo:
@@ -30,7 +33,7 @@ def environment_info() -> EnvironmentInfo:
     shell = user_shell()
     temporary = _uri(os.environb.get(b"TMPDIR"))
     try:
-        cwd: str | None = format_path_uri(os.getcwdb())
+        cwd: str | None = format_path_uri(os.getcwdb())  # noqa: PTH109
     except FileNotFoundError:  # it was removed
         cwd = None
     return EnvironmentInfo(

@@ -1,0 +1,169 @@
+"""Nodes as processes of their own, which end with the test however that ends."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from execnode.environment.local.exec import ExecSettings
+from execnode.environment.local.start import ExecLimits
+from execnode.server.node import NodeSettings
+from tests.server.wire import PATIENCE, Wire, eventually
+
+__all__ = ["ExecLimits", "ExecSettings", "NodeProcess", "NodeSettings"]
+
+ROOT = Path(__file__).parents[2]
+
+_SERVE = """
+import ctypes, logging, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: not longer than the test
+import trio
+from pathlib import PosixPath
+from execnode.environment.local.exec import ExecSettings
+from execnode.environment.local.start import ExecLimits
+from execnode.server.listeners import parse_address
+from execnode.server.node import NodeSettings, serve
+logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s")
+uid = int(sys.argv[3])
+if uid:  # now, since another user may not reach the interpreter's files
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+settings = eval(sys.argv[2])
+addresses = [parse_address(url) for url in sys.argv[4:]]
+def tell(urls):
+    with os.fdopen(int(sys.argv[1]), "w") as announcements:
+        announcements.write("".join(f"{url}\\n" for url in urls))
+trio.run(lambda: serve(settings, addresses, on_bound=tell))
+"""
+
+
+class NodeProcess:
+    """A node on a Unix socket in `folder`, and at other `urls` too.
+
+    stdio: gives it pipes as standard input and output. prepare: runs in it before it starts, as
+    in subprocess. uid: whose it is.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: NodeSettings | None = None,
+        *urls: str,
+        stdio: bool = False,
+        prepare: Callable[[], None] | None = None,
+        uid: int = 0,
+        env: dict[bytes, bytes] | None = None,
+    ) -> None:
+        own = f"unix://{folder}/node.sock"
+        self.log_file = folder / "log"
+        self._checked = 0
+        if uid:
+            os.chown(folder, uid, uid)
+        reader, writer = os.pipe()
+        in_out = subprocess.PIPE if stdio else subprocess.DEVNULL
+        program = [sys.executable, "-c", _SERVE, str(writer), repr(settings or NodeSettings())]
+        with self.log_file.open("wb") as log:
+            self.popen = subprocess.Popen(
+                [*program, str(uid), own, *urls],
+                cwd=ROOT,
+                env={**os.environb, **(env or {})},
+                stdin=in_out,
+                stdout=in_out,
+                stderr=log,
+                preexec_fn=prepare,
+                pass_fds=[writer],
+            )
+        os.close(writer)
+        with os.fdopen(reader) as announcements:
+            self.urls = announcements.read().split()
+        self.url = self.urls[0] if self.urls else ""
+        self.pid = self.popen.pid
+
+    def __enter__(self) -> Self:
+        assert self.urls, self.log
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.kill()
+        if kind is None:
+            self.check()
+
+    def kill(self) -> None:
+        """End it at once, and with it all that it has started."""
+        self.popen.kill()
+        self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def end(self, number: int = signal.SIGTERM, within: float = PATIENCE) -> int:
+        """Signal it, and return its exit code."""
+        self.popen.send_signal(number)
+        return self.popen.wait(within)
+
+    def connect(self, url: str | None = None, **params: object) -> Wire:
+        """A connection that is through with its handshake."""
+        wire = Wire.to(url or self.url)
+        wire.handshake(**params)
+        return wire
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def check(self) -> None:
+        """Nothing went wrong in the node since the last time: errors are logged."""
+        text = self.log[self._checked :]
+        self._checked += len(text)
+        assert not re.search("^ERROR|Traceback|Warning", text, re.MULTILINE), text
+
+    # --- what it holds ----------------------------------------------------------------------------
+
+    def descriptors(self) -> list[str]:
+        """What it has open, by kind or name, sorted."""
+        links = []
+        for path in Path(f"/proc/{self.pid}/fd").iterdir():
+            links.append(re.sub(r":\[\d+\]", "", str(path.readlink())))
+        return sorted(links)
+
+    def children(self) -> set[int]:
+        """Its children, zombies included, without the guardian."""
+        text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        pids = {int(pid) for pid in text.split()}
+        return {pid for pid in pids if b"execnode-guardian" not in _command(pid)}
+
+    def resident(self) -> int:
+        """Bytes of memory that are its own."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+        assert found
+        return int(found[1]) * 1024
+
+    def processor_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs, zombies not counted."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(*pids: int) -> bool:
+    """Whether processes end within a while."""
+    return eventually(lambda: not any(map(alive, pids)))
