@@ -13,7 +13,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -40,13 +40,13 @@ class NodeSettings:
 
     max_frame: bytes of the largest message taken.
     max_sessions, max_connections: how many there may be at once.
-    session_ttl, max_session_ttl: seconds a session lives while nobody is connected to it: unless its
-        client wants otherwise, and at most.
-    shutdown_grace: seconds that processes are given between SIGTERM and SIGKILL at the node's end.
+    session_ttl, max_session_ttl: seconds a session lives while nobody is connected to it, unless
+        its client wants otherwise, and at most.
+    shutdown_grace: seconds that processes have between SIGTERM and SIGKILL at the node's end.
     token: what clients from a network have to present; None lets everybody in.
     """
 
-    execs: ExecSettings = ExecSettings()
+    execs: ExecSettings = field(default_factory=ExecSettings)
     max_frame: int = 16 << 20
     max_sessions: int = 1024
     max_connections: int = 1024

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "Sessions"]
 
-# Seconds for which, after a resume, output that may have been lost on the way to the old connection is kept for a
-# client that asks for it with process/read or process/attach.
+# Seconds for which, after a resume, output that may have been lost on the way to the old connection
+# is kept for a client that asks for it with process/read or process/attach.
 _CATCH_UP = 10.0
 
 
@@ -65,7 +65,7 @@ class Session:
         return self.own.get(name) or self.viewed.get(name)
 
     def require_free(self, name: str) -> None:
-        """Raises RpcError -32600 when the name is taken, if only by a finished process still kept."""
+        """Raises RpcError -32600 when the name is taken, if only by a finished process."""
         if self.get(name) is not None:
             raise process_exists(name)
 
@@ -126,7 +126,7 @@ class Sessions:
             raise unknown_session(session_id)
         if session.connection is not None:
             raise session_attached(session_id)
-        # At the boundary the end of its time wins, whether or not the task that waits for it ran yet.
+        # At the boundary the end of its time wins, whether or not the task waiting for it ran yet.
         if session.expires_at is not None and trio.current_time() >= session.expires_at:
             self._end(session)
             raise unknown_session(session_id)

@@ -29,7 +29,7 @@ from execnode.protocol.messages import (
 
 __all__ = ["LocalProcess"]
 
-# Bytes of output in one answer to process/read that names no limit of its own; more are fetched by the next.
+# Bytes of output in one answer to process/read; more are fetched by the next.
 _READ_MAX: Final = 4 << 20
 
 _ACCEPTED: Final = WriteResponse("accepted")
@@ -230,7 +230,7 @@ class LocalProcess:
         return self._writes.setdefault(ticket, _PendingWrite())
 
     def close_stdin(self) -> None:
-        """End its standard input after what is queued. Raises RpcError where there is none to end."""
+        """End its standard input after what is queued. Raises RpcError for a terminal's."""
         if self.tty:
             raise RpcError(-32600, "a terminal's input cannot be closed; write 0x04 (Ctrl-D) to it")
         self.process.close_input()
