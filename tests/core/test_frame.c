@@ -414,3 +414,80 @@ TEST(output_decodes_to_what_it_says_and_fits_in_its_room)
         for (size_t k = 0; k < sizeof chunks / sizeof *chunks; k++)
             check_output(names[i], UINT64_MAX, 0, UINT64_MAX, chunks[k]);
 }
+
+/* The tokens of a whole frame after "method", METHOD, "params", a map of `members`, "processId", NAME, "seq", SEQ. */
+static const struct cbor_token *check_notification(const uint8_t *frame, size_t length, const char *method,
+                                                   uint64_t members, struct span name, uint64_t seq)
+{
+    static struct cbor_token tokens[40];
+    CHECK_EQ(frame_length(frame), length - FRAME_LENGTH_SIZE);
+    int count = cbor_tokens(frame + FRAME_LENGTH_SIZE, length - FRAME_LENGTH_SIZE, tokens, 40);
+    CHECK(count > 9);
+    for (int i = 0; i < count; i++)
+        if (tokens[i].major != CBOR_SIMPLE)
+            check_shortest(&tokens[i]);
+    CHECK(tokens[0].major == CBOR_MAP && tokens[0].argument == 2);
+    CHECK(cbor_is_text(&tokens[1], "method") && cbor_is_text(&tokens[2], method));
+    CHECK(cbor_is_text(&tokens[3], "params") && tokens[4].major == CBOR_MAP && tokens[4].argument == members);
+    CHECK(cbor_is_text(&tokens[5], "processId") && tokens[6].major == CBOR_TEXT);
+    check_span(tokens[6].content, name.data, name.length);
+    CHECK(cbor_is_text(&tokens[7], "seq") && tokens[8].major == CBOR_UNSIGNED && tokens[8].argument == seq);
+    tokens[count].major = -1; /* the end */
+    return tokens + 9;
+}
+
+TEST(an_exit_decodes_to_what_it_says_and_fits_in_its_room)
+{
+    static const struct ending endings[] = {
+        {0, "exit", NULL}, {255, "exit", NULL}, {137, "signal", "SIGKILL"}, {-1, "lost", NULL},
+        {INT32_MAX, "timeout", "SIGRTMIN+30"}, {INT32_MIN, "policy", "SIGVTALRM"},
+    };
+    static const size_t names[] = {0, 36, 256, 65536};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+            struct ending ending = endings[i];
+            uint8_t *name = calloc(1, names[k] + 1), *frame = malloc(MARK_FRAME_SIZE + names[k]);
+            struct span span = {name, names[k]};
+            size_t length = exited_frame(frame, span, UINT64_MAX, ending);
+            CHECK(length <= MARK_FRAME_SIZE + names[k]);
+            const struct cbor_token *at =
+                check_notification(frame, length, "process/exited", ending.signal ? 6 : 5, span, UINT64_MAX);
+            CHECK(cbor_is_text(&at[0], "exitCode") && at[1].major == (ending.code < 0 ? CBOR_NEGATIVE : CBOR_UNSIGNED));
+            CHECK_EQ(ending.code < 0 ? -1 - (int64_t)at[1].argument : (int64_t)at[1].argument, ending.code);
+            CHECK(cbor_is_text(&at[2], "sandboxDenied") && at[3].major == CBOR_SIMPLE && at[3].argument == 20);
+            CHECK(cbor_is_text(&at[4], "reason") && cbor_is_text(&at[5], ending.reason));
+            if (ending.signal)
+                CHECK(cbor_is_text(&at[6], "signal") && cbor_is_text(&at[7], ending.signal));
+            CHECK_EQ(at[ending.signal ? 8 : 6].major, -1);
+            free(name);
+            free(frame);
+        }
+}
+
+TEST(an_end_decodes_to_what_it_says_and_fits_in_its_room)
+{
+    static const char *const names[] = {"stdout", "stderr", "pty"};
+    static const uint64_t totals[] = {UINT64_MAX, UINT64_MAX - 1, UINT64_MAX - 2};
+    static const uint32_t crcs[] = {0x0123abcd, 0, 0xffffffff};
+    static const char *const digests[] = {"crc32c:0123abcd", "crc32c:00000000", "crc32c:ffffffff"};
+    struct span name = {(const uint8_t *)"p", 1};
+    for (unsigned which = 0; which < 8; which++) {
+        uint8_t *frame = malloc(MARK_FRAME_SIZE + name.length);
+        size_t length = closed_frame(frame, name, UINT64_MAX, which, totals, crcs);
+        CHECK(length <= MARK_FRAME_SIZE + name.length);
+        const struct cbor_token *at = check_notification(frame, length, "process/closed", 3, name, UINT64_MAX);
+        CHECK(cbor_is_text(&at[0], "streams") && at[1].major == CBOR_MAP);
+        CHECK_EQ(at[1].argument, __builtin_popcount(which));
+        at += 2;
+        for (unsigned i = 0; i < 3; i++) {
+            if (!(which & 1u << i))
+                continue;
+            CHECK(cbor_is_text(&at[0], names[i]) && at[1].major == CBOR_MAP && at[1].argument == 2);
+            CHECK(cbor_is_text(&at[2], "bytes") && at[3].major == CBOR_UNSIGNED && at[3].argument == totals[i]);
+            CHECK(cbor_is_text(&at[4], "digest") && cbor_is_text(&at[5], digests[i]));
+            at += 6;
+        }
+        CHECK_EQ(at->major, -1);
+        free(frame);
+    }
+}

@@ -74,7 +74,7 @@ struct ending {
 /* The notifications of a log's marks, whole frames, length prefix included: process/exited, and process/closed with
  * the bytes and CRC-32C of the streams in `streams` (a bit for each enum log_stream).  `to` has room for
  * MARK_FRAME_SIZE + name.length bytes.  They return the bytes written. */
-#define MARK_FRAME_SIZE 192u
+#define MARK_FRAME_SIZE 256u
 size_t exited_frame(uint8_t *to, struct span name, uint64_t seq, struct ending ending);
 size_t closed_frame(uint8_t *to, struct span name, uint64_t seq, unsigned streams, const uint64_t *totals,
                     const uint32_t *crcs);
