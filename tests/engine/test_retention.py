@@ -285,6 +285,28 @@ def test_the_exit_is_told_in_its_place_though_dropped(pump: Pump) -> None:
     assert [gap["stdout"] == 0 for gap in late_seen.gaps] == [False, True]
 
 
+def test_the_exit_of_one_is_told_among_the_output_of_others(pump: Pump) -> None:
+    peer = Peer(pump, buffer=4096)
+    script = "exec 3<&0; (read x <&3; seq 1 20000) & exit 3"
+    dropped = [
+        pump.start(sh(script), stdin=True, drop_oldest=True, retention=4096) for _ in range(20)
+    ]
+    pump.until(lambda: all(process.exited for process in dropped))
+    for process in dropped:
+        process.write(b"\n")
+    pump.until_ended(*dropped)
+    streams = []
+    for i, process in enumerate(dropped):
+        streams.append(peer.attach(pump.run(sh("seq 1 20000")), f"{i}"))
+        streams.append(peer.attach(process, f"dropped {i}"))
+    pump.until_closed(*streams)
+    for i, seen in enumerate(streams):
+        lost = seen.lost["stdout"]
+        assert (lost > 0) == bool(i % 2)
+        assert seen.bytes["stdout"] == numbers(20000)[lost:]
+        assert [mark for _, mark in seen.marks] == ["exited", "closed"]
+
+
 @pytest.mark.parametrize("drop_oldest", [False, True])
 def test_a_tiny_log_loses_nothing_it_did_not_tell_of(pump: Pump, drop_oldest: bool) -> None:
     for retention in (0, 1, 4096, 5000):

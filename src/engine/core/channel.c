@@ -385,6 +385,7 @@ static void tell_missing(struct cursor *cursor, uint64_t end)
 struct batch {
     struct iovec iov[1 + BATCH_FRAMES * 4];
     int iov_count;
+    int control_count; /* control frames in it: more may be queued while it is being put together */
     size_t bytes;
     struct {
         struct cursor *cursor;
@@ -410,8 +411,10 @@ static bool add_control(struct channel *ch, struct batch *batch)
     if (ch->tail_length)
         batch_add(batch, ch->tail + ch->tail_sent, ch->tail_length - ch->tail_sent);
     struct control_frame *frame = ch->control;
-    for (; frame && batch->iov_count < BATCH_FRAMES; frame = frame->next)
+    for (; frame && batch->iov_count < BATCH_FRAMES; frame = frame->next) {
         batch_add(batch, frame->data + frame->sent, frame->length - frame->sent);
+        batch->control_count++;
+    }
     return !frame;
 }
 
@@ -507,7 +510,7 @@ static size_t take(size_t *sent, size_t length)
     return n;
 }
 
-static void control_sent(struct channel *ch, size_t *sent)
+static void control_sent(struct channel *ch, const struct batch *batch, size_t *sent)
 {
     ch->tail_sent += take(sent, ch->tail_length - ch->tail_sent);
     if (ch->tail_length && ch->tail_sent == ch->tail_length) {
@@ -515,7 +518,7 @@ static void control_sent(struct channel *ch, size_t *sent)
         ch->tail = NULL;
         ch->tail_length = ch->tail_sent = 0;
     }
-    while (*sent && ch->control) {
+    for (int i = 0; i < batch->control_count && *sent; i++) {
         struct control_frame *frame = ch->control;
         frame->sent += take(sent, frame->length - frame->sent);
         if (frame->sent < frame->length)
@@ -573,7 +576,7 @@ static size_t send_batch(struct channel *ch)
     struct batch batch;
     struct cursor *turn[BATCH_FRAMES];
     int turns = 0;
-    batch.iov_count = batch.frame_count = 0;
+    batch.iov_count = batch.control_count = batch.frame_count = 0;
     batch.bytes = 0;
     batch.long_header = NULL;
     batch.scratch_used = false;
@@ -595,7 +598,7 @@ static size_t send_batch(struct channel *ch)
             break_channel(ch, (int)-n);
         } else {
             size_t sent = done = (size_t)n;
-            control_sent(ch, &sent);
+            control_sent(ch, &batch, &sent);
             frames_sent(ch, &batch, sent);
             ch->blocked = done < batch.bytes;
         }
