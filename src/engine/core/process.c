@@ -14,6 +14,8 @@
 
 #include "engine/core/quiet.h"
 
+/* The first read of a stream; four times as much follows each that was filled, up to LOG_CHUNK_MAX. */
+#define READ_FIRST 4096u
 /* Reads of one stream before others get their turn. */
 #define READS_PER_TURN 8
 /* What is read of a stream before its process is said to have exited: more than a pipe or terminal holds. */
@@ -47,6 +49,7 @@ int process_start(struct engine *engine, const struct spawn_plan *plan, struct r
     p->engine = engine;
     p->pid = spawned.pid;
     p->tty = plan->tty;
+    p->read_size[0] = p->read_size[1] = READ_FIRST;
     p->queue_end = &p->queue;
     set_source(&p->output[0], SOURCE_OUTPUT, spawned.output_fd, p);
     set_source(&p->output[1], SOURCE_OUTPUT, spawned.stderr_fd, p);
@@ -157,7 +160,7 @@ static bool read_output(struct process *p, int index, bool hung_up)
     struct source *source = &p->output[index];
     struct iovec iov[2];
     int count;
-    ssize_t room = log_reserve(&p->log, LOG_CHUNK_MAX, iov, &count);
+    ssize_t room = log_reserve(&p->log, p->read_size[index], iov, &count);
     if (room <= 0) {
         stall(p, index);
         return false;
@@ -180,6 +183,8 @@ static bool read_output(struct process *p, int index, bool hung_up)
         return false;
     }
     news(p);
+    if (n == p->read_size[index] && p->read_size[index] < LOG_CHUNK_MAX)
+        p->read_size[index] *= 4;
     if (n == PIPE_DEFAULT && !p->tty && !p->pipe_grown[index]) {
         p->pipe_grown[index] = true;
         fcntl(source->fd, F_SETPIPE_SZ, PIPE_LARGE); /* refused above a user's quota: fine */
