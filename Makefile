@@ -56,7 +56,7 @@ sanitize: ## Run the C core's own tests and fuzz targets under ASan and UBSan
 	@$(MAKE) -C tests/core sanitize
 
 bench: setup ## Measure, print ratios to the references, save build/bench.json
-	@$(BIN)/python -m pytest bench --benchmark-only --benchmark-json=$(BENCH_JSON)
+	@$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -q --benchmark-json=$(BENCH_JSON)
 
 bench-gate: setup ## Fail when a ratio is worse than its bound in bench/bounds.toml
 	@$(BIN)/python -m bench.gate
