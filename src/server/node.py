@@ -141,7 +141,7 @@ async def serve(
     on_bound: called once with the URLs that are listened at, in the order of the addresses.
     A second signal ends it without grace. Raises ListenError.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         listeners = [
             listener
             for each in addresses
