@@ -7,6 +7,7 @@ node ⊃ connections ⊃ requests that wait
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -30,6 +32,7 @@ __all__ = ["Node", "NodeSettings", "serve"]
 
 _logger = logging.getLogger(__name__)
 
+_ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Seconds that a shutdown may take beyond the grace that processes are given.
 _SHUTDOWN_MARGIN = 5.0
 
@@ -136,12 +139,14 @@ async def serve(
     *,
     on_bound: Callable[[list[str]], None],
 ) -> None:
-    """Run a node until SIGTERM or SIGINT, or the end of standard input for a stdio address.
+    """Run a node until SIGTERM, SIGINT or SIGHUP, or the end of standard input for a stdio address.
 
     on_bound: called once with the URLs that are listened at, in the order of the addresses.
     A second signal ends it without grace. Raises ListenError.
     """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    # nohup(1) has SIGHUP ignored, and means it.
+    endings = [each for each in _ENDINGS if signal.getsignal(each) != signal.SIG_IGN]
+    with trio.open_signal_receiver(*endings) as signals:
         listeners = [
             listener
             for each in addresses
@@ -151,6 +156,9 @@ async def serve(
         async with Node.open(settings) as node, trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(node.accept, listener)
+            # What is there now stays: later collections look only at what requests have made.
+            gc.collect()
+            gc.freeze()
             on_bound([listener.url for listener in listeners])
             if any(each.kind == "stdio" for each in addresses):
                 nursery.start_soon(_serve_stdio, node, nursery.cancel_scope)
