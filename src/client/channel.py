@@ -157,7 +157,8 @@ class Channel:
         for stream, count in event.stream_bytes.items():
             self._positions[stream] = self._positions.get(stream, 0) + count
         self.next_seq = event.to_seq + 1
-        self.queue.append(Gap(event.from_seq, event.to_seq, event.stream_bytes))
+        lost = {stream: count for stream, count in event.stream_bytes.items() if count}
+        self.queue.append(Gap(event.from_seq, event.to_seq, lost))
         self._wake()
 
     def _ended(self, event: ExitedNotification) -> None:

@@ -1,6 +1,8 @@
 """A process on a node, as its user holds it."""
 
 import hashlib
+import itertools
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -78,7 +80,8 @@ class Process(AsyncIterator[Output | Gap]):
         self._ack_bytes = _ACK_BYTES if limit is None else min(_ACK_BYTES, limit // 4)
         self._unacked = 0
         self._last_seq = 0
-        self._last_write = 0
+        # A writeId is one process's, whoever writes: ids of other sessions must not look like ours.
+        self._write_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         self._writing = anyio.Lock(fast_acquire=True)
         self._hashes: dict[str, Hash] | None = {} if sha256 else None
         self.args = list(args)
@@ -229,9 +232,8 @@ class Process(AsyncIterator[Output | Gap]):
         process_id = self._channel.process_id
         async with self._writing:
             for start in range(0, len(data), _WRITE_BYTES):
-                self._last_write += 1
                 chunk = bytes(memoryview(data)[start : start + _WRITE_BYTES])
-                params = WriteParams(process_id, chunk, str(self._last_write))
+                params = WriteParams(process_id, chunk, next(self._write_ids))
                 try:
                     answer = await self._session.call(methods.PROCESS_WRITE, params, WriteResponse)
                 except RpcError as exc:

@@ -32,8 +32,9 @@ class Background:
     ) -> None:
         with CancelScope(shield=True) as scope:
             self._scopes.add(scope)
-            if not self._over:
-                await function(*args)
+            if self._over:
+                scope.cancel()
+            await function(*args)
         self._scopes.discard(scope)
 
     def end(self) -> None:

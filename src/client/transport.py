@@ -104,6 +104,9 @@ class Transport:
         program = self._program
         if program is None or program.poll() is not None:
             return
+        # The pidfd may get the number that the socket had. asyncio waits by number, so whoever
+        # waited for the socket must have seen its end before.
+        await anyio.lowlevel.cancel_shielded_checkpoint()
         pidfd = os.pidfd_open(program.pid)
         try:
             with anyio.move_on_after(_PROGRAM_SECONDS):

@@ -11,14 +11,6 @@ from typing import Any
 
 import pytest
 
-_SERVE = """
-import sys, trio
-from execnode.server.listeners import parse_address
-from execnode.server.node import NodeSettings, serve
-urls = [parse_address(u) for u in sys.argv[2::2]]
-trio.run(lambda: serve(NodeSettings(), urls, on_bound=lambda u: print(*u, sep="\\n", flush=True)))
-"""
-
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
@@ -28,7 +20,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 @contextmanager
 def running_node(*options: str) -> Iterator[str]:
     """`execnode serve` with these options; gives the URL that it printed."""
-    command = [sys.executable, "-c", _SERVE, *options]
+    command = [sys.executable, "-m", "execnode", "serve", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -1,13 +1,14 @@
 """A Unix socket between client and node whose connections break on demand."""
 
+import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import TaskGroup
 
-_PIECE = 65536
+from execnode.client.transport import Transport
 
 
 class CuttingProxy:
@@ -17,10 +18,11 @@ class CuttingProxy:
     after the last stay. `cut` breaks the present connection at once. `connections` counts them.
     """
 
-    def __init__(self, target: Path, url: str, budgets: Iterable[int]) -> None:
-        self.url = url
+    def __init__(self, target: str, listener: socket.socket, budgets: Iterable[int]) -> None:
+        self.url = f"unix://{listener.getsockname()}"
         self.connections = 0
         self._target = target
+        self._listener = listener
         self._budgets: Iterator[int] = iter(budgets)
         self._scope = anyio.CancelScope()
         self._open = anyio.Event()
@@ -38,27 +40,42 @@ class CuttingProxy:
     def open(self) -> None:
         self._open.set()
 
-    async def serve(self, client: ByteStream) -> None:
-        async with client:
+    async def serve(self) -> None:
+        """Take one connection after another."""
+        while True:
             await self._open.wait()
-            self.connections += 1
-            budget = next(self._budgets, None)
-            node = await anyio.connect_unix(self._target)
-            async with node, anyio.create_task_group() as tasks:
-                self._scope = tasks.cancel_scope
-                tasks.start_soon(self._pass, client, node, tasks, None)
-                tasks.start_soon(self._pass, node, client, tasks, budget)
+            await anyio.wait_readable(self._listener)
+            if not self._open.is_set():
+                continue
+            client = Transport(self._listener.accept()[0])
+            upstream = socket.socket(socket.AF_UNIX)
+            node = Transport(upstream)
+            try:
+                upstream.connect(self._target)
+                self.connections += 1
+                async with anyio.create_task_group() as tasks:
+                    self._scope = tasks.cancel_scope
+                    tasks.start_soon(self._pass, client, node, tasks, None)
+                    tasks.start_soon(self._pass, node, client, tasks, next(self._budgets, None))
+            except OSError:
+                pass  # there is no node
+            finally:
+                client.close()
+                node.close()
 
     async def _pass(
-        self, source: ByteStream, sink: ByteStream, tasks: TaskGroup, budget: int | None
+        self, source: Transport, sink: Transport, tasks: TaskGroup, budget: int | None
     ) -> None:
         try:
-            while budget is None or budget > 0:
-                data = await source.receive(_PIECE if budget is None else min(_PIECE, budget))
-                await sink.send(data)
-                if budget is not None:
-                    budget -= len(data)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, OSError):
+            while data := await source.receive():
+                if budget is None:
+                    await sink.send(data)
+                    continue
+                await sink.send(data[:budget])
+                budget -= len(data)
+                if budget <= 0:
+                    break
+        except OSError:
             pass
         tasks.cancel_scope.cancel()
 
@@ -67,11 +84,15 @@ class CuttingProxy:
 async def cutting_proxy(
     node_url: str, folder: Path, budgets: Iterable[int] = ()
 ) -> AsyncIterator[CuttingProxy]:
+    """A proxy in front of the node at a unix: URL."""
     path = folder / "proxy.sock"
-    proxy = CuttingProxy(Path(node_url.removeprefix("unix://")), f"unix://{path}", budgets)
-    listener = await anyio.create_unix_listener(path)
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, proxy.serve)
-        yield proxy
-        tasks.cancel_scope.cancel()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.setblocking(False)
+        proxy = CuttingProxy(node_url.removeprefix("unix://"), listener, budgets)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(proxy.serve)
+            yield proxy
+            tasks.cancel_scope.cancel()
     path.unlink()

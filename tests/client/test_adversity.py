@@ -118,7 +118,7 @@ async def converse(socket_dir: Path, node: SmallNode) -> None:
     assert all(isinstance(item, Output) for item in items)
     assert b"".join(item.data for item in items if isinstance(item, Output)) == TEXT
     assert [item.seq for item in items if isinstance(item, Output)] == [1, 2, 3]
-    assert node.writes == ["1"]
+    assert len(node.writes) == 1
 
 
 async def undisturbed(socket_dir: Path) -> int:

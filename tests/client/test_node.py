@@ -234,11 +234,14 @@ async def test_what_was_written_to_a_program_that_has_ended_is_not_lost_silently
 
 
 async def test_signals_reach_the_process(node: Node) -> None:
-    async with await node.start(["sh", "-c", "trap 'exit 42' USR1; echo; sleep 100"]) as process:
+    program = "trap 'exit 42' USR1; echo; while :; do sleep 0.05; done"
+    async with await node.start(["sh", "-c", program]) as process:
         await process.__anext__()
         await process.signal("USR1")
-        await process.signal("SIGTERM")
         assert await process.wait() == 42
+    async with await node.start(["sleep", "100"]) as process:
+        await process.signal("SIGTERM")
+        assert (await process.wait(), process.reason) == (143, "signal")
     with pytest.raises(RpcError):
         await process.signal("NOSUCH")
 
