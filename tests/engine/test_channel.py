@@ -474,7 +474,7 @@ def test_an_engine_that_can_do_nothing_sleeps(pump: Pump) -> None:
     ]
     for i, process in enumerate(processes):
         peer.attach(process, f"{i}")
-        process.write(bytes(1 << 20))
+    processes[0].write(bytes(1 << 20))
     silent = Peer(pump)
     silent.unsent += b"\0\0\0\5hal"
     ended = Peer(pump)
