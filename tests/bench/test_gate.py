@@ -67,7 +67,7 @@ def test_the_gate_fails_by_exit_status(tmp_path: Path, factor: float, status: in
 
 
 def test_the_gate_says_when_nothing_was_measured(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench.gate", tmp_path / "none.json"]
+    command = [sys.executable, "-m", "bench.gate", str(tmp_path / "none.json")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "hint: `make bench`" in done.stderr
