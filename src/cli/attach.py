@@ -25,7 +25,7 @@ def attach(target: Target, ref: str, *, tail: bool, stdin: bool | None) -> int:
                 return await node.attach(info.ref, skip_to_end=tail)
 
             feed = _feed(stdin, tty=info.tty)
-            joint = Joint(Streams(), feed=feed, tty=info.tty, owner=False)
+            joint = Joint(Streams(tail=tail), feed=feed, tty=info.tty, owner=False)
             try:
                 parting = await joint.run(begin)
             except (ConnectionError, ProtocolError) as error:

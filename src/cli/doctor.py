@@ -12,19 +12,19 @@ from .tell import listed, put_json, say
 __all__ = ["doctor"]
 
 _USES = {
-    "clone3": "a start costs the same however large the node is",
-    "cgroup": "ends a whole tree of processes at once",
-    "lineage": "ends whole trees where there are no cgroups",
-    "subreaper": "daemons stay the node's own",
-    "landlock": "sandbox: which files a command may touch",
-    "seccomp": "sandbox: which system calls it may make",
-    "user-namespace": "sandbox: hidden and read-only paths",
+    "clone3": "starts at a constant cost",
+    "cgroup": "ending whole trees",
+    "lineage": "the same without cgroups",
+    "subreaper": "keeping hold of daemons",
+    "landlock": "sandbox: files",
+    "seccomp": "sandbox: system calls",
+    "user-namespace": "sandbox: hidden paths",
     "network-namespace": "sandbox: no network",
-    "pid-namespace": "sandbox: no sight of other processes",
+    "pid-namespace": "sandbox: own processes",
     "terminals": "run --tty",
-    "spill": "keeps more output than memory holds",
-    "helper": "sandbox; ends processes when the node is killed",
-    "node": "runs commands",
+    "spill": "output beyond memory",
+    "helper": "sandbox, a killed node",
+    "node": "running commands",
 }
 
 
@@ -35,7 +35,7 @@ def doctor(spill_dir: str | None, *, as_json: bool) -> int:
     if as_json:
         put_json([asdict(each) | {"use": _USES.get(each.name)} for each in probes])
         return 0 if node.ok else 1
-    show(["", "TRIED", "GOOD FOR", "FOUND"], [_row(each) for each in probes])
+    show(["", "TRIED", "GOOD FOR", "FOUND"], [_row(each) for each in probes], wrap=True)
     missing = [each.name for each in probes if not each.ok]
     if not node.ok:
         say("a node cannot run commands here")

@@ -15,11 +15,11 @@ from contextlib import ExitStack, suppress
 from enum import Enum
 
 import anyio
+from anyio.abc import TaskGroup
 
 from execnode.client.channel import Gap
 from execnode.client.errors import AnswerLost, ProtocolError
 from execnode.client.process import Process
-from execnode.client.tasks import background_tasks
 
 from . import console
 from .sinks import OutputGone, Sink
@@ -87,31 +87,39 @@ class Joint:
         Raises what `begin` and taking output raise, and OSError when output cannot be written.
         """
         watched = (*_PASSED_ON, signal.SIGWINCH) if self._tty else _PASSED_ON
+        failure: Exception | None = None
         with anyio.open_signal_receiver(*watched) as signals, ExitStack() as terminal:
-            async with background_tasks() as tasks:
+            async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._obey, signals, tasks)
-                with self._scope:
-                    self.process = await begin()
-                    async with self.process as process:
-                        self._prepare(terminal)
-                        if self._feed.reads:
-                            tasks.start_soon(self._listen)
-                            tasks.start_soon(self._write, process)
-                        if self._tty:
-                            tasks.start_soon(self._resize, process)
-                        elif os.isatty(2):
-                            tasks.start_soon(self._explain, process)
-                        await self._show(process)
+                try:
+                    with self._scope:
+                        self.process = await begin()
+                        async with self.process as process:
+                            await self._be(process, tasks, terminal)
+                except Exception as error:
+                    failure = error  # out of the task group, which would wrap it
+                tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if self._tty and self.parting is Parting.LEFT and os.isatty(2):
+            say("")  # the cursor is wherever the process had it
         return self.parting
+
+    async def _be(self, process: Process, tasks: TaskGroup, terminal: ExitStack) -> None:
+        if os.isatty(0) and (self._feed is Feed.KEYS or (self._tty and self._feed.reads)):
+            terminal.enter_context(console.raw(0, signals=not self._tty))
+        if self._feed.reads:
+            tasks.start_soon(self._listen)
+            tasks.start_soon(self._write, process)
+        if self._tty:
+            tasks.start_soon(self._resize, process)  # it may have changed since the start
+        elif os.isatty(2):
+            tasks.start_soon(self._explain, process)
+        await self._show(process)
 
     def _part(self, why: Parting) -> None:
         self.parting = why
         self._scope.cancel()
-
-    def _prepare(self, terminal: ExitStack) -> None:
-        """Let our terminal pass every key, where keys are what the process or we wait for."""
-        if os.isatty(0) and (self._feed is Feed.KEYS or (self._tty and self._feed.reads)):
-            terminal.enter_context(console.raw(0, signals=not self._tty))
 
     # --- output -----------------------------------------------------------------------------------
 
@@ -164,9 +172,7 @@ class Joint:
 
     # --- signals ----------------------------------------------------------------------------------
 
-    async def _obey(
-        self, signals: AsyncIterator[signal.Signals], tasks: anyio.abc.TaskGroup
-    ) -> None:
+    async def _obey(self, signals: AsyncIterator[signal.Signals], tasks: TaskGroup) -> None:
         async for number in signals:
             if self.process is None:
                 self.number = number

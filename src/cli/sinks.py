@@ -2,7 +2,6 @@
 
 import base64
 import errno
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from execnode.client.channel import Gap, Output
@@ -11,7 +10,7 @@ from execnode.client.process import Process
 from . import console
 from .tell import listed, put_json, say
 
-__all__ = ["JsonLines", "OutputGone", "Sink", "Streams", "content", "dropped"]
+__all__ = ["JsonLines", "OutputGone", "Sink", "Streams"]
 
 
 class OutputGone(Exception):
@@ -35,13 +34,20 @@ class Sink(Protocol):
 
 
 class Streams:
-    """stdout and a terminal's output to our stdout, stderr to our stderr; gaps are told there."""
+    """stdout and a terminal's output to our stdout, stderr to our stderr; gaps are told there.
+
+    tail: output begins with what was skipped, as asked for; that is no gap to tell of.
+    """
+
+    def __init__(self, *, tail: bool = False) -> None:
+        self._skipped = tail
 
     def started(self, process: Process) -> None:
         """Nothing to show."""
 
     async def output(self, item: Output) -> None:
         """Write the bytes."""
+        self._skipped = False
         try:
             await console.write(2 if item.stream == "stderr" else 1, item.data)
         except BrokenPipeError:
@@ -53,7 +59,9 @@ class Streams:
 
     async def gap(self, gap: Gap) -> None:
         """Tell how much is missing here."""
-        say(dropped(gap.bytes))
+        if not self._skipped:
+            parts = [f"{n} bytes of {stream}" for stream, n in gap.bytes.items() if n]
+            say(f"execnode: {listed(parts or ['output'])} dropped here")
 
     def ended(self, process: Process) -> None:
         """Nothing to show: the exit code tells."""
@@ -68,7 +76,9 @@ class JsonLines:
 
     async def output(self, item: Output) -> None:
         """The bytes of one read, as `text` if they are UTF-8, else as `base64`."""
-        _put({"event": "output", "stream": item.stream, "offset": item.offset} | content(item.data))
+        _put(
+            {"event": "output", "stream": item.stream, "offset": item.offset} | _content(item.data)
+        )
 
     async def gap(self, gap: Gap) -> None:
         """How many bytes of each stream are missing here."""
@@ -88,18 +98,12 @@ class JsonLines:
         )
 
 
-def content(data: bytes) -> dict[str, str]:
+def _content(data: bytes) -> dict[str, str]:
     """Bytes as a member of a JSON object: `text` if they are UTF-8, else `base64`."""
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
-
-
-def dropped(count: Mapping[str, int]) -> str:
-    """The line that stands for missing output."""
-    parts = [f"{number} bytes of {stream}" for stream, number in count.items() if number]
-    return f"execnode: {listed(parts or ['output'])} dropped here"
 
 
 def _put(event: dict[str, Any]) -> None:

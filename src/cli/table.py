@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from .tell import put
 
@@ -12,10 +13,13 @@ Cell = str | tuple[str, str]
 """Text, or text and its style in rich's words; styles are for terminals only."""
 
 
-def show(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print rows under their columns to stdout. The last column is cut to the terminal's width."""
+def show(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, wrap: bool = False) -> None:
+    """Print rows under their columns to stdout.
+
+    Where a terminal is too narrow, the last column is cut, or with `wrap` goes on below itself.
+    """
     if os.isatty(1):
-        _show_rich(columns, rows)
+        _show_rich(columns, rows, wrap)
         return
     plain = [list(columns), *([_text(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
@@ -23,18 +27,24 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         put("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _show_rich(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+def _show_rich(columns: Sequence[str], rows: Sequence[Sequence[Cell]], wrap: bool) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=sys.stdout, highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for index, column in enumerate(columns):
-        last = index == len(columns) - 1
-        table.add_column(column, no_wrap=True, overflow="ellipsis" if last else "fold")
+    room = console.width
+    for index, column in enumerate(columns[:-1]):
+        width = max(cell_len(text) for text in (column, *(_text(row[index]) for row in rows)))
+        table.add_column(column, no_wrap=True, width=width)
+        room -= width + 2
+    overflow: Literal["fold", "ellipsis"] = "fold" if wrap else "ellipsis"
+    table.add_column(columns[-1], no_wrap=not wrap, overflow=overflow, max_width=max(room, 8))
     for row in rows:
         table.add_row(*(Text(_text(c), style="" if isinstance(c, str) else c[1]) for c in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    console.print(table)
 
 
 def _text(cell: Cell) -> str:

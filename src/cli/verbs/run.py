@@ -70,7 +70,7 @@ __all__ = ["command"]
 def command(url: str | None, token_file: str | None, **options: Any) -> int:
     """Run COMMAND: its output comes here as it is written, stdout and stderr apart.
 
-    Without --node it runs on this machine, on a node that ends with it.
+    Without a node (or with --node '') it runs on this machine, on a node that ends with it.
 
     Ctrl-C goes to the command as SIGINT; a second one ends it with all it has started. With --tty
     every key goes to the command, but Ctrl-] typed three times within a second ends it.
@@ -78,4 +78,4 @@ def command(url: str | None, token_file: str | None, **options: Any) -> int:
     from execnode.cli.reach import Target
     from execnode.cli.run import Order, run
 
-    return run(Order(**options), Target(url, token_file))
+    return run(Order(**options), Target(url or None, token_file))
