@@ -49,6 +49,7 @@ class Cgroup:
 
     fd: int
     path: Path
+    events_fd: int = field(default=-1, repr=False)  # its cgroup.events, kept open to be asked often
     killed: bool = field(default=False, repr=False)
 
 
@@ -120,11 +121,16 @@ class CgroupPool:
         self._count += 1
         path = self.path / str(self._count)
         path.mkdir()
+        fd = -1
         try:
-            leaf = Cgroup(os.open(path, FOLDER), path)
+            fd = os.open(path, FOLDER)
+            events_fd = os.open("cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)
         except OSError:
+            if fd >= 0:
+                os.close(fd)
             path.rmdir()
             raise
+        leaf = Cgroup(fd, path, events_fd)
         self._leaves.add(leaf)
         return leaf
 
@@ -134,7 +140,7 @@ class CgroupPool:
         After False the leaf stays the caller's: kill it or wait, and release it again. A leaf that
         was killed is always taken back, and removed once the last process in it is gone.
         """
-        events = _read_events(leaf.fd)
+        events = _events(leaf)
         if POPULATED not in events:
             self._recycle(leaf, events)
             return True
@@ -175,7 +181,7 @@ class CgroupPool:
 
     def populated(self, leaf: Cgroup) -> bool:
         """Whether anything lives in the leaf or below it; zombies do not count."""
-        return POPULATED in _read_events(leaf.fd)
+        return POPULATED in _events(leaf)
 
     def pids(self, leaf: Cgroup) -> list[int]:
         """The processes in the leaf and below it, as far as this PID namespace can name them."""
@@ -203,7 +209,7 @@ class CgroupPool:
             self._kill_all(time.monotonic() + patience)
         _remove_tree(self.path)
         for leaf in self._leaves:
-            os.close(leaf.fd)
+            _close(leaf)
         self._leaves.clear()
         self._free.clear()
         self._dying.clear()
@@ -236,7 +242,7 @@ class CgroupPool:
         """Look at a few leaves that were not yet empty when they were given back."""
         for _ in range(min(4, len(self._dying))):
             leaf = self._dying.popleft()
-            events = _read_events(leaf.fd)
+            events = _events(leaf)
             if POPULATED in events:
                 self._dying.append(leaf)
             else:
@@ -253,7 +259,7 @@ class CgroupPool:
             self._free.append(leaf)
             return
         self._leaves.discard(leaf)
-        os.close(leaf.fd)
+        _close(leaf)
         _remove_tree(leaf.path)
 
     def _kill_one_by_one(self, leaf: Cgroup) -> None:
@@ -328,6 +334,21 @@ def _remove_tree(path: Path) -> None:
     for folder, _, _ in os.walk(path, topdown=False):
         with contextlib.suppress(OSError):
             Path(folder).rmdir()
+
+
+def _close(leaf: Cgroup) -> None:
+    os.close(leaf.fd)
+    os.close(leaf.events_fd)
+
+
+def _events(leaf: Cgroup) -> bytes:
+    """cgroup.events of a leaf, empty when the cgroup was removed."""
+    try:
+        return os.pread(leaf.events_fd, 256, 0)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return b""
+        raise
 
 
 def _read_events(folder: int) -> bytes:

@@ -120,6 +120,8 @@ class LocalExec:
         if not self.accepting:
             raise invalid_request("the node is shutting down and starts nothing any more")
         request = prepare(params, self.settings.limits, shell)
+        if self._ended:
+            self._bury()  # a place given back is one that need not be made
         place = self._trees.place()
         put_in_place(request.options, place)
         try:
