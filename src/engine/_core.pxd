@@ -144,6 +144,7 @@ cdef extern from "engine/core/channel.h" nogil:
     void channel_notify_drained(channel *channel)
 
 cdef extern from "engine/core/process.h" nogil:
+    const size_t WRITE_ID_MAX
     struct retention:
         log_policy policy
         uint64_t bytes

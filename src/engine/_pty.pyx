@@ -481,8 +481,10 @@ cdef class Process:
         """Write to standard input: (result, ticket, errno).
 
         `result` is ACCEPTED or REPEATED; WAITING, to be followed by a WRITTEN event with the `ticket`; CLOSED; FULL;
-        or FAILED with an `errno`.
+        or FAILED with an `errno`.  `write_id` has at most 1024 bytes.
         """
+        if len(write_id) > core.WRITE_ID_MAX:
+            raise ValueError("a write id of more than 1024 bytes")
         cdef uint64_t ticket = 0
         cdef int error = 0
         cdef core.write_result result = core.process_write(self.get(), span_of(data), span_of(write_id), &ticket,

@@ -1,8 +1,8 @@
 """What stands in for an event loop and for a client in the engine's tests.
 
 `Pump` waits for the engine's descriptor, polls, and keeps every event. It answers what has to be
-answered at once (marks and gaps). `Peer` is the other end of a channel: it decodes what arrives and checks that the records come in order,
-each once, with the right offsets.
+answered at once (marks and gaps). `Peer` is the other end of a channel: it decodes what arrives
+and checks that the records come in order, each once, with the right offsets.
 """
 
 import os
@@ -64,7 +64,7 @@ def _target(path: Path) -> str:
 def apart(script: str) -> str:
     """Run Python in a process of its own, where it may do as it likes; returns what it prints."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", dedent(script)],
+        [sys.executable, "-W", "error", "-c", dedent(script)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
@@ -148,8 +148,8 @@ class Pump:
     def _idle(self) -> bool:
         if self.engine.busy or not all(map(rests, self.children)):
             return False
-        reading = [peer.socket for peer in self.peers if peer.reading]
-        return not select.select([self.engine, *reading], [], [], 0.02)[0]
+        reads: list[Any] = [self.engine, *(peer.socket for peer in self.peers if peer.reading)]
+        return not select.select(reads, [], [], 0.02)[0]
 
     def saw(self, kind: int, subject: object) -> bool:
         return any(event[0] == kind and event[1] is subject for event in self.events)

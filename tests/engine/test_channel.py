@@ -96,7 +96,7 @@ def test_an_announced_size_takes_no_memory_before_its_bytes_come() -> None:
             return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
         with opened() as pump:
-            peers = [Peer(pump, hot=False) for _ in range(100)]
+            peers = [Peer(pump, hot=False) for _ in range(30)]
             before = resident()
             for peer in peers:
                 peer.unsent += (8 << 20).to_bytes(4, "big") + bytes(1000)
@@ -104,12 +104,12 @@ def test_an_announced_size_takes_no_memory_before_its_bytes_come() -> None:
             pump.until_idle()
             assert resident() - before < 8 << 20, resident() - before
             # A large frame's memory is given back when it was taken.
-            for peer in peers[:8]:
+            for peer in peers[:5]:
                 peer.unsent += bytes((8 << 20) - 1000)
                 pump.until(lambda: len(pump.events) == 1)
                 pump.events.clear()
             pump.until_idle()
-            assert resident() - before < 32 << 20, resident() - before
+            assert resident() - before < 20 << 20, resident() - before
     """
     apart(script)
 
@@ -261,11 +261,11 @@ def test_marks_keep_their_place_among_many_answers(pump: Pump) -> None:
     assert len(peer.answers) == 200
 
 
-@pytest.mark.parametrize("buffer", [4096, 20_000, None])
-@pytest.mark.parametrize("at_once", [7, 1000, 1 << 20])
+@pytest.mark.parametrize(
+    ("buffer", "at_once"),
+    [(4096, 7), (4096, 1000), (4096, 1 << 20), (20_000, 1000), (None, 1000), (None, 1 << 20)],
+)
 def test_partial_sends_keep_frames_whole(pump: Pump, buffer: int | None, at_once: int) -> None:
-    if at_once == 7 and buffer is None:
-        pytest.skip("the same as with a small buffer, only slower")
     peer = Peer(pump, buffer=buffer)
     peer.at_once = at_once
     last = 20_000 if at_once == 7 else 300_000

@@ -2,11 +2,12 @@ import errno
 import signal
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from execnode.engine import Process, _pty
-from tests.engine.pump import Pump, apart, opened, output, py, readable, sh
+from tests.engine.pump import Peer, Pump, apart, opened, output, py, readable, sh
 
 CAT = [b"/bin/cat"]
 COUNT = [b"/usr/bin/wc", b"-c"]
@@ -79,6 +80,16 @@ def test_only_so_much_may_wait(pump: Pump) -> None:
     assert process.write(bytes(65536))[0] == _pty.FULL
     assert process.write(b"small")[0] == _pty.WAITING
     assert finish(pump, process) == b"%d\n" % (taken + 5)
+
+
+def test_small_writes_that_wait_count_more_than_their_bytes(pump: Pump) -> None:
+    process = stopped(pump, COUNT)
+    taken = fill(process) + 4096
+    count = 0
+    while process.write(b"x", b"%d" % count)[0] == _pty.WAITING:
+        count += 1
+    assert 3000 < count <= 4096
+    assert finish(pump, process) == b"%d\n" % (taken + count)
 
 
 def test_one_write_may_be_larger_than_what_may_wait(pump: Pump) -> None:
@@ -222,9 +233,20 @@ def test_the_last_4096_ids_are_remembered(pump: Pump) -> None:
 
 def test_ids_may_be_any_bytes(pump: Pump) -> None:
     process = pump.start(sh("cat >/dev/null"), stdin=True)
-    ids = [b"\0", b"\0\0", b"a" * 1000, b"a" * 1001, bytes(range(256))]
+    ids = [b"\0", b"\0\0", b"a" * 1023, b"a" * 1024, bytes(range(256))]
     assert [process.write(b"x", each)[0] for each in ids] == [_pty.ACCEPTED] * 5
     assert [process.write(b"x", each)[0] for each in ids] == [_pty.REPEATED] * 5
+
+
+def test_ids_that_would_fill_the_memory_are_refused(pump: Pump) -> None:
+    process = pump.start(CAT, stdin=True)
+    with pytest.raises(ValueError, match="1024"):
+        process.write(b"x", b"a" * 1025)
+    peer = Peer(pump)
+    peer.attach(process)
+    peer.request(1, "process/write", processId="p", chunk=b"x", writeId="a" * 1025)
+    pump.until(lambda: pump.of(_pty.FRAME))
+    assert not peer.answers
 
 
 # --- terminals ------------------------------------------------------------------------------------
@@ -242,8 +264,11 @@ os.write(1, b"%d" % count)
 """
     process = pump.start(py(script), size=(24, 80))
     pump.until(lambda: output(process, "pty") == b"ready")
+    process.signal(signal.SIGSTOP)
+    pump.until_idle()
     result, ticket, _ = process.write(bytes(1_000_000))
     assert result == _pty.WAITING
+    process.signal(signal.SIGCONT)
     pump.until_ended(process)
     assert pump.of(_pty.WRITTEN) == [(_pty.WRITTEN, process, ticket, 0)]
     assert output(process, "pty") == b"ready1000000"

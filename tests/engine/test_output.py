@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from execnode.engine import _pty
-from tests.engine.pump import Peer, Pump, opened, output, py, readable, sh
+from tests.engine.pump import Peer, Pump, opened, output, py, sh
 
 # Writes what it is told, piece by piece, each with one write(2), and waits for a byte in between
 # when asked to, so that the pieces are apart.

@@ -704,7 +704,7 @@ static bool do_request(struct channel *ch, const uint8_t *body, size_t length)
     int error;
     enum request_kind kind = request_read(body, length, &request);
     struct cursor *cursor = kind == REQUEST_OTHER ? NULL : cursor_named(ch, request.process);
-    if (!cursor)
+    if (!cursor || request.write_id.length > WRITE_ID_MAX)
         return false;
     if (kind == REQUEST_ACK) {
         cursor_acked(cursor, request.seq);

@@ -368,7 +368,7 @@ static void written(struct process *p, struct input_item *item, int error)
     }
     if (!error)
         ids_add(&p->write_ids, (struct span){item->id, item->id_length}, item->id_hash);
-    p->queued -= item->length;
+    p->queued -= item->length + INPUT_ITEM_COST;
     p->queue = item->next;
     if (!p->queue)
         p->queue_end = &p->queue;
@@ -429,7 +429,7 @@ static enum write_result enqueue(struct process *p, struct span data, size_t don
         memcpy(item->id, id.data, id.length);
     *p->queue_end = item;
     p->queue_end = &item->next;
-    p->queued += data.length;
+    p->queued += data.length + INPUT_ITEM_COST;
     *ticket = item->ticket;
     return WRITE_QUEUED;
 }
@@ -451,7 +451,7 @@ enum write_result process_write(struct process *p, struct span data, struct span
     if (p->input.fd < 0 || p->input_closing)
         return WRITE_CLOSED;
     if (p->queue) {
-        if (p->queued + data.length > INPUT_QUEUE_MAX)
+        if (p->queued + data.length + INPUT_ITEM_COST > INPUT_QUEUE_MAX)
             return WRITE_FULL;
         return enqueue(p, data, 0, id, value, ticket, error);
     }

@@ -9,7 +9,10 @@
 
 /* Accepted write ids that are remembered, and what may wait for a program that does not read. */
 #define WRITE_IDS_MAX 4096u
+#define WRITE_ID_MAX 1024u
 #define INPUT_QUEUE_MAX (8u << 20)
+/* What a waiting write counts beyond its bytes: small ones cannot outgrow the bound, nor be many to search. */
+#define INPUT_ITEM_COST 2048u
 
 struct input_item {
     struct input_item *next;
@@ -42,7 +45,7 @@ struct process {
     bool input_closing; /* close once the queue is empty */
     int input_error;    /* why the program can no longer be written to */
     struct input_item *queue, **queue_end;
-    size_t queued; /* bytes */
+    size_t queued; /* bytes, with INPUT_ITEM_COST for each */
     struct write_ids write_ids;
     struct log log;
     struct cursor hold; /* what `block` protects while nobody is attached */
@@ -76,6 +79,7 @@ enum write_result {
     WRITE_FAILED,   /* *error is the errno; nothing of it reached the program */
 };
 
+/* `id` has at most WRITE_ID_MAX bytes; none: the write may be repeated. */
 enum write_result process_write(struct process *process, struct span data, struct span id, uint64_t *ticket, int *error);
 
 /* End standard input once what is queued has been written.  False when there is none. */
