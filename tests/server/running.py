@@ -125,11 +125,9 @@ class NodeProcess:
     # --- what it holds ----------------------------------------------------------------------------
 
     def descriptors(self) -> list[str]:
-        """What it has open, by kind or name, sorted."""
-        links = []
-        for path in Path(f"/proc/{self.pid}/fd").iterdir():
-            links.append(re.sub(r":\[\d+\]", "", str(path.readlink())))
-        return sorted(links)
+        """What it has open, by kind or name, sorted; without the cgroups, which it keeps."""
+        links = [str(path.readlink()) for path in Path(f"/proc/{self.pid}/fd").iterdir()]
+        return sorted(re.sub(r":\[\d+\]", "", each) for each in links if "/cgroup/" not in each)
 
     def children(self) -> set[int]:
         """Its children, zombies included, without the guardian."""

@@ -29,8 +29,10 @@ from execnode.protocol.messages import (
 
 __all__ = ["LocalProcess"]
 
-# Bytes of output in one answer to process/read; more are fetched by the next.
-_READ_MAX: Final = 4 << 20
+# Output in one answer to process/read; more is fetched by the next. A chunk takes nine of the
+# 262,144 values that a message may have.
+_READ_BYTES: Final = 4 << 20
+_READ_CHUNKS: Final = 16_384
 
 _ACCEPTED: Final = WriteResponse("accepted")
 _STDIN_CLOSED: Final = WriteResponse("stdinClosed")
@@ -152,11 +154,14 @@ class LocalProcess:
 
     def read(self, after_seq: int, max_bytes: int | None) -> ReadResponse:
         """Kept output after a seq, and the state, at this moment. Raises RpcError."""
-        limit = _READ_MAX if max_bytes is None else min(max_bytes, _READ_MAX)
+        limit = _READ_BYTES if max_bytes is None else min(max_bytes, _READ_BYTES)
         try:
             chunks, next_seq, gone = self.process.read(after_seq, limit)
         except OSError as error:
             raise system_error(error.errno or 0) from error
+        if len(chunks) > _READ_CHUNKS:
+            next_seq = chunks[_READ_CHUNKS][0]
+            del chunks[_READ_CHUNKS:]
         if not chunks:
             next_seq = self.process.next_seq
         elif max_bytes is not None:
