@@ -198,7 +198,6 @@ class Connection:
         assert self.session is not None
         params = self.codec.decode_params(WriteParams, request.params)
         process = self.session.find(params.process_id)
-        process.expect(ticket)
         self.tasks.start_soon(self._finish, request, process.written(ticket))
 
     def _send(self, message: Answer | Notification) -> None:

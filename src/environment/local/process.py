@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -89,7 +90,9 @@ class LocalProcess:
             for callback in self.on_ended:
                 callback(self)
         elif kind == _pty.WRITTEN:
-            self._writes.pop(event[2]).finish(event[3])
+            pending = self._writes.pop(event[2], None)
+            if pending is not None:  # or whoever waited for it has left
+                pending.finish(event[3])
             return
         if self._news is not None:
             self._news.set()
@@ -219,20 +222,18 @@ class LocalProcess:
             )
         raise stdin_write_failed()
 
-    async def written(self, ticket: int) -> WriteResponse:
-        """Return when a write that had to wait has reached the program's pipe or terminal.
+    def written(self, ticket: int) -> Awaitable[WriteResponse]:
+        """The answer to a write that had to wait, once the program's pipe or terminal has it all.
 
-        Raises RpcError when it no longer can.
+        To be called before the next poll. When awaited it raises RpcError if that will never be.
         """
-        pending = self.expect(ticket)
+        return self._written(self._writes.setdefault(ticket, _PendingWrite()))
+
+    async def _written(self, pending: _PendingWrite) -> WriteResponse:
         await pending.done.wait()
         if pending.errno:
             raise stdin_write_failed()
         return _ACCEPTED
-
-    def expect(self, ticket: int) -> _PendingWrite:
-        """Remember that somebody waits for a write. To be called before the next poll."""
-        return self._writes.setdefault(ticket, _PendingWrite())
 
     def close_stdin(self) -> None:
         """End its standard input after what is queued. Raises RpcError for a terminal's."""
@@ -268,10 +269,12 @@ class LocalProcess:
             self._held = False
 
     def forgotten(self) -> None:
-        """Tell those who know it by a name that it is gone for good."""
+        """Tell those who know it by a name, or still write to it, that it is gone for good."""
         callbacks, self.on_forgotten = self.on_forgotten, {}
         for callback in callbacks.values():
             callback(self)
+        for pending in self._writes.values():
+            pending.finish(errno.EPIPE)
 
     def polite_signal(self) -> None:
         """What comes before SIGKILL."""
