@@ -144,6 +144,8 @@ async def serve(
     on_bound: called once with the URLs that are listened at, in the order of the addresses.
     A second signal ends it without grace. Raises ListenError.
     """
+    # A parent may have had it ignored, and the kernel then forgets how our children ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # nohup(1) has SIGHUP ignored, and means it.
     endings = [each for each in _ENDINGS if signal.getsignal(each) != signal.SIG_IGN]
     with trio.open_signal_receiver(*endings) as signals:

@@ -236,9 +236,10 @@ class LocalExec:
 
     async def _time_out(self, process: LocalProcess, timeout_ms: int) -> None:
         with anyio.move_on_after(timeout_ms / 1000):
-            await process.wait()
+            await process.wait_closed()
             return
-        process.process.ended_by = "timeout"
+        if not process.has_exited:  # else what it left behind still holds its output
+            process.process.ended_by = "timeout"
         if process.grace_ms:
             await self._end_politely(process, process.grace_ms)
         else:

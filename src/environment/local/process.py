@@ -67,7 +67,6 @@ class LocalProcess:
         self.exit_code: int | None = None
         self.reason: EndReason | None = None
         self.signal: str | None = None
-        self._exited = anyio.Event()
         self.exited_seq = 0
         self.closed_seq = 0
         self.forget_at_end = False
@@ -75,6 +74,7 @@ class LocalProcess:
         self.on_forgotten: dict[object, Callable[[LocalProcess], None]] = {}
         self._held = False
         self._news: anyio.Event | None = None
+        self._change: anyio.Event | None = None
         self._writes: dict[int, _PendingWrite] = {}
         process.owner = self
 
@@ -97,15 +97,28 @@ class LocalProcess:
         if self._news is not None:
             self._news.set()
             self._news = None
+        if self._change is not None and kind != _pty.NEWS:
+            self._change.set()
+            self._change = None
 
     def _exit(self) -> None:
         self.exit_code, self.reason, self.signal = self.process.ending
         self.exited_seq = self.process.exited_seq
-        self._exited.set()
 
     async def wait(self) -> None:
         """Return when it has exited."""
-        await self._exited.wait()
+        while not self.has_exited:
+            await self._changed()
+
+    async def wait_closed(self) -> None:
+        """Return when it has exited and nobody holds its output any more."""
+        while not self.closed:
+            await self._changed()
+
+    async def _changed(self) -> None:
+        if self._change is None:
+            self._change = anyio.Event()
+        await self._change.wait()
 
     async def news(self) -> None:
         """Return when the log has grown, or the process has exited or closed."""
