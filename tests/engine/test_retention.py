@@ -189,7 +189,7 @@ def test_nothing_is_protected_for_nobody(pump: Pump) -> None:
     chunks, _, gap = process.read(0, 1 << 30)
     assert gap == (1, chunks[0][0] - 1)
     assert b"".join(data for *_, data in chunks) == lines(20000)[chunks[0][2] :]
-    assert 8192 < kept(process) <= 16384
+    assert 4096 < kept(process) <= 16384  # lines of 9 bytes count as much as 33
 
 
 def test_a_viewer_that_protects_nothing_stops_nobody(pump: Pump) -> None:
