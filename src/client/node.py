@@ -1,5 +1,6 @@
 """A node, as its user holds it: processes to start, list and attach to."""
 
+import math
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -259,20 +260,23 @@ class Node:
         if isinstance(input, str):
             input = input.encode(encoding or "utf-8", errors)  # noqa: A001
         timeout, grace = options.get("timeout"), options.get("grace")
+        # Before the start, so that it is over for us when it is for the node.
+        deadline = math.inf if timeout is None else anyio.current_time() + timeout
         captured = Captured()
         process = await self.start(argv, stdin=input is not None, **options)
         async with process, background() as tasks:
             if input is not None:
                 tasks.start_soon(_feed, process, input)
-            with anyio.move_on_after(timeout) as time:
+            with anyio.CancelScope(deadline=deadline):
                 await captured.drain(process)
-            if time.cancelled_caught:
+            late = anyio.current_time() >= deadline
+            if late:
                 # The node's own timeout ends a program that runs; this reaches what one that has
                 # ended left behind, too.
                 await process.terminate(leftovers=True)
                 with anyio.move_on_after((grace or 0) + _END_SECONDS):
                     await captured.drain(process)
-        if timeout is not None and (time.cancelled_caught or process.reason == "timeout"):
+        if timeout is not None and (late or process.reason == "timeout"):
             raise TimeoutExpired(process.args, timeout, captured.stdout, captured.stderr)
         done = captured.completed(process, encoding, errors)
         if check:
