@@ -33,10 +33,14 @@ class Refused(Exception):
 
 
 class Seen:
-    """What a client has been told of one process, from the record after `after` on."""
+    """What a client has been told of one process, from the record after `after` on.
 
-    def __init__(self, after: int = 0) -> None:
-        self.seq = after
+    after: None for wherever it begins.
+    """
+
+    def __init__(self, after: int | None = 0) -> None:
+        self._anywhere = after is None
+        self.seq = after or 0
         self.streams: dict[str, bytearray] = defaultdict(bytearray)
         self.offsets: dict[str, int] | None = {} if after == 0 else None
         self.chunks: list[Json] = []
@@ -48,7 +52,8 @@ class Seen:
         kind, params = message["method"].removeprefix("process/"), message["params"]
         assert self.closed is None, f"{message} after closed"
         first = params["fromSeq"] if kind == "gap" else params["seq"]
-        assert first == self.seq + 1, f"{kind} {first} follows {self.seq}"
+        assert first == self.seq + 1 or self._anywhere, f"{kind} {first} follows {self.seq}"
+        self._anywhere = False
         self.seq = params["toSeq"] if kind == "gap" else first
         if kind == "output":
             self._output(params)
@@ -324,12 +329,13 @@ def attempts(within: float = PATIENCE) -> Iterator[None]:
     raise AssertionError("it did not come to pass in time")
 
 
-def resumed(url: str, session: str, **params: object) -> Wire:
-    """A connection that has taken up a session, as soon as the node has let go of the old one."""
+def taken_up(url: str, session: str, **params: object) -> Wire:
+    """A connection that has a session's `initialize` answered, as soon as the old one is gone."""
     for _ in attempts():
         wire = Wire.to(url)
         try:
-            wire.handshake(resumeSessionId=session, **params)
+            params = {"clientName": "wire", "resumeSessionId": session, **params}
+            wire.session = wire.request("initialize", **params)["sessionId"]
         except Refused as error:
             wire.close()
             if error.code != -32010:
@@ -337,3 +343,10 @@ def resumed(url: str, session: str, **params: object) -> Wire:
         else:
             return wire
     raise AssertionError
+
+
+def resumed(url: str, session: str, **params: object) -> Wire:
+    """As `taken_up`, and through with its handshake."""
+    wire = taken_up(url, session, **params)
+    wire.notify("initialized")
+    return wire
