@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -63,6 +64,10 @@ static bool interrupted(size_t *length)
 
 WRAP(void *, malloc, size_t size) { return fails(FAULT_MALLOC) ? NULL : __real_malloc(size); }
 
+WRAP(void *, calloc, size_t count, size_t size) { return fails(FAULT_MALLOC) ? NULL : __real_calloc(count, size); }
+
+WRAP(void *, realloc, void *old, size_t size) { return fails(FAULT_MALLOC) ? NULL : __real_realloc(old, size); }
+
 WRAP(void *, mmap, void *at, size_t length, int protection, int flags, int fd, off_t offset)
 {
     return fails(FAULT_MALLOC) ? MAP_FAILED : __real_mmap(at, length, protection, flags, fd, offset);
@@ -105,4 +110,9 @@ WRAP(int, dup2, int fd, int to) { return fails(FAULT_CHILD) ? -1 : __real_dup2(f
 WRAP(int, waitid, idtype_t type, id_t id, siginfo_t *info, int options)
 {
     return fails(FAULT_WAIT) ? -1 : __real_waitid(type, id, info, options);
+}
+
+WRAP(int, epoll_ctl, int epoll, int operation, int fd, struct epoll_event *event)
+{
+    return fails(FAULT_EPOLL) ? -1 : __real_epoll_ctl(epoll, operation, fd, event);
 }

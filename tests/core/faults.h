@@ -14,7 +14,7 @@
 #include <stdbool.h>
 
 enum fault_call {
-    FAULT_MALLOC = 1, /* malloc, mmap */
+    FAULT_MALLOC = 1, /* malloc, calloc, realloc, mmap */
     FAULT_OPEN = 2,   /* open, mkostemp, pipe2 */
     FAULT_FCNTL = 4,
     FAULT_IOCTL = 8,
@@ -22,7 +22,8 @@ enum fault_call {
     FAULT_PWRITE = 32,
     FAULT_CHILD = 64, /* setsid, dup2 */
     FAULTS_ALL = 127,
-    FAULT_WAIT = 128, /* waitid */
+    FAULT_WAIT = 128,  /* waitid */
+    FAULT_EPOLL = 256, /* epoll_ctl */
 };
 
 /* Let the nth of these calls fail with `error` (malloc: ENOMEM in any case). */

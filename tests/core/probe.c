@@ -3,6 +3,8 @@
  *     probe          report and exit
  *     probe resize   say "ready", wait for SIGWINCH, report the new size
  *     probe echo     report, then copy stdin to stdout
+ *     probe flood SEED OUT ERR
+ *                    write OUT bytes of a pattern to stdout and ERR to stderr, in pieces of many sizes
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -95,6 +97,36 @@ static void wait_for_size(void)
     report_size();
 }
 
+/* Also the test's: what byte `offset` of a stream is.  No control characters, which a terminal would change. */
+static char pattern(int stream, unsigned long offset)
+{
+    return (char)('A' + (offset * 7 + (offset >> 8) * 13 + (offset >> 16) + (unsigned)stream * 17) % 57);
+}
+
+static int flood(unsigned long seed, unsigned long left_out, unsigned long left_err)
+{
+    static char data[65536];
+    unsigned long left[] = {left_out, left_err}, done[2] = {0};
+    while (left[0] || left[1]) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        int stream = left[0] && (!left[1] || seed >> 62) ? 0 : 1;
+        unsigned long length = 1 + (seed >> 40) % (1u << (seed >> 33) % 17);
+        if (length > left[stream])
+            length = left[stream];
+        for (unsigned long i = 0; i < length; i++)
+            data[i] = pattern(stream, done[stream] + i);
+        for (unsigned long sent = 0; sent < length;) {
+            ssize_t n = write(1 + stream, data + sent, length - sent);
+            if (n < 0)
+                return 1;
+            sent += (unsigned long)n;
+        }
+        left[stream] -= length;
+        done[stream] += length;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "";
@@ -103,6 +135,8 @@ int main(int argc, char **argv)
         wait_for_size();
         return 0;
     }
+    if (strcmp(verb, "flood") == 0 && argc == 5)
+        return flood(strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
     report(argv);
     if (strcmp(verb, "echo") == 0)
         for (ssize_t n; (n = read(0, data, sizeof data)) > 0;)

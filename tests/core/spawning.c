@@ -35,35 +35,35 @@ char *probe_path(void)
     return path;
 }
 
-static struct request *request_new(char *path, char *first, char *second)
+static struct launch *launch_new(char *path, char *first, char *second)
 {
-    static struct request pool[8];
+    static struct launch pool[8];
     static unsigned next;
-    struct request *r = &pool[next++ % 8];
-    *r = (struct request){.paths = {path}, .argv = {path, first, second}, .envp = {"PATH=/usr/bin:/bin"}};
+    struct launch *r = &pool[next++ % 8];
+    *r = (struct launch){.paths = {path}, .argv = {path, first, second}, .envp = {"PATH=/usr/bin:/bin"}};
     r->plan = (struct spawn_plan){.paths = r->paths, .argv = r->argv, .envp = r->envp, .cwd = "/", .cgroup_fd = -1};
     return r;
 }
 
-struct request *request_probe(char *verb) { return request_new(probe_path(), verb, NULL); }
+struct launch *launch_probe(char *verb) { return launch_new(probe_path(), verb, NULL); }
 
-struct request *request_path(char *path) { return request_new(path, NULL, NULL); }
+struct launch *launch_path(char *path) { return launch_new(path, NULL, NULL); }
 
-struct request *request_shell(char *script) { return request_new("/bin/sh", "-c", script); }
+struct launch *launch_shell(char *script) { return launch_new("/bin/sh", "-c", script); }
 
-void request_terminal(struct request *request, unsigned short rows, unsigned short cols)
+void launch_terminal(struct launch *launch, unsigned short rows, unsigned short cols)
 {
-    request->plan.tty = true;
-    request->plan.rows = rows;
-    request->plan.cols = cols;
+    launch->plan.tty = true;
+    launch->plan.rows = rows;
+    launch->plan.cols = cols;
 }
 
-void start(struct request *request, struct spawned *spawned)
+void start(struct launch *launch, struct spawned *spawned)
 {
     enum spawn_stage stage;
-    int error = spawn(shared_spawner(), &request->plan, spawned, &stage);
+    int error = spawn(shared_spawner(), &launch->plan, spawned, &stage);
     if (error)
-        test_fail(__FILE__, __LINE__, "%s: %s: %s", request->paths[0], spawn_stage_name(stage), strerror(error));
+        test_fail(__FILE__, __LINE__, "%s: %s: %s", launch->paths[0], spawn_stage_name(stage), strerror(error));
     CHECK_EQ(stage, SPAWN_OK);
 }
 
@@ -103,14 +103,14 @@ struct run finish(struct spawned *spawned)
     return run;
 }
 
-struct run run_request(struct request *request)
+struct run run_launch(struct launch *launch)
 {
     struct spawned spawned;
-    start(request, &spawned);
+    start(launch, &spawned);
     return finish(&spawned);
 }
 
-struct run run_shell(char *script) { return run_request(request_shell(script)); }
+struct run run_shell(char *script) { return run_launch(launch_shell(script)); }
 
 const char *field(const struct run *run, const char *name)
 {
@@ -127,17 +127,17 @@ const char *field(const struct run *run, const char *name)
     return NULL;
 }
 
-void check_refusal(struct request *request, enum spawn_stage stage, int error)
+void check_refusal(struct launch *launch, enum spawn_stage stage, int error)
 {
     struct spawned spawned;
     enum spawn_stage found;
     struct spawner *spawner = shared_spawner();
     int before = open_descriptors();
-    int result = spawn(spawner, &request->plan, &spawned, &found);
+    int result = spawn(spawner, &launch->plan, &spawned, &found);
     if (result == 0)
         finish(&spawned);
     if (result != error || found != stage)
-        test_fail(__FILE__, __LINE__, "%s: %s: %s, not %s: %s", request->paths[0], spawn_stage_name(found),
+        test_fail(__FILE__, __LINE__, "%s: %s: %s, not %s: %s", launch->paths[0], spawn_stage_name(found),
                   strerror(result), spawn_stage_name(stage), strerror(error));
     CHECK_EQ(open_descriptors(), before);
     CHECK(!has_children());

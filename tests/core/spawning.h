@@ -14,10 +14,10 @@
 #endif
 
 /* A plan with what it points to; not to be copied. */
-struct request {
+struct launch {
     struct spawn_plan plan;
     const char *paths[2];
-    char *argv[4];
+    char *argv[6];
     char *envp[2];
 };
 
@@ -31,25 +31,25 @@ struct spawner *shared_spawner(void);
 char *probe_path(void);
 
 /* A start of the probe (`verb` may be NULL), of a program by its path, of /bin/sh; good for the next few of them. */
-struct request *request_probe(char *verb);
-struct request *request_path(char *path);
-struct request *request_shell(char *script);
-void request_terminal(struct request *request, unsigned short rows, unsigned short cols);
+struct launch *launch_probe(char *verb);
+struct launch *launch_path(char *path);
+struct launch *launch_shell(char *script);
+void launch_terminal(struct launch *launch, unsigned short rows, unsigned short cols);
 
 /* Start it, or fail the test. */
-void start(struct request *request, struct spawned *spawned);
+void start(struct launch *launch, struct spawned *spawned);
 
 /* Read to the end of all output, reap, close. */
 struct run finish(struct spawned *spawned);
 
-struct run run_request(struct request *request);
+struct run run_launch(struct launch *launch);
 struct run run_shell(char *script);
 
 /* The value of a line NAME=VALUE of the output, or NULL. */
 const char *field(const struct run *run, const char *name);
 
 /* The start must fail in this way, and leave neither descriptors nor children. */
-void check_refusal(struct request *request, enum spawn_stage stage, int error);
+void check_refusal(struct launch *launch, enum spawn_stage stage, int error);
 
 /* From now on this system call fails in this process, with a seccomp filter. */
 void refuse_call(long number, int error);

@@ -42,12 +42,12 @@ TEST(a_death_by_signal_is_told_apart_from_an_exit)
 
 TEST(arg0_environment_and_folder_are_exactly_as_asked)
 {
-    struct request *r = request_probe(NULL);
+    struct launch *r = launch_probe(NULL);
     char *environment[] = {"A=1", "B=\xff\xfe", "novalue", NULL};
     r->argv[0] = "-login";
     r->plan.envp = environment;
     r->plan.cwd = "/proc";
-    struct run run = run_request(r);
+    struct run run = run_launch(r);
     CHECK_TEXT(field(&run, "arg0"), "-login");
     CHECK_TEXT(field(&run, "cwd"), "/proc");
     CHECK(strstr(run.output, "\nenv=A=1\nenv=B=\xff\xfe\nenv=novalue\ncwd="));
@@ -55,8 +55,8 @@ TEST(arg0_environment_and_folder_are_exactly_as_asked)
 
 TEST(stdin_is_empty_unless_a_pipe_is_asked_for)
 {
-    struct request *r = request_probe("echo");
-    struct run run = run_request(r);
+    struct launch *r = launch_probe("echo");
+    struct run run = run_launch(r);
     CHECK_TEXT(field(&run, "fd0"), "chr");
     CHECK_TEXT(field(&run, "fd1"), "pipe");
     CHECK_TEXT(field(&run, "fd2"), "pipe");
@@ -65,7 +65,7 @@ TEST(stdin_is_empty_unless_a_pipe_is_asked_for)
 
 TEST(what_is_written_to_the_pipe_reaches_the_program)
 {
-    struct request *r = request_probe("echo");
+    struct launch *r = launch_probe("echo");
     struct spawned spawned;
     r->plan.stdin_pipe = true;
     start(r, &spawned);
@@ -79,19 +79,19 @@ TEST(what_is_written_to_the_pipe_reaches_the_program)
 
 TEST(stdout_and_stderr_are_apart)
 {
-    struct request *r = request_probe(NULL);
-    struct run run = run_request(r);
+    struct launch *r = launch_probe(NULL);
+    struct run run = run_launch(r);
     CHECK_TEXT(run.errors, "on stderr\n");
     CHECK(!strstr(run.output, "on stderr"));
 }
 
 TEST(no_descriptor_above_2_is_left_open)
 {
-    struct request *r = request_probe(NULL);
+    struct launch *r = launch_probe(NULL);
     int numbers[] = {3, 7, 100, 500}, opened[4];
     for (int i = 0; i < 4; i++)
         opened[i] = fcntl(0, F_DUPFD, numbers[i]); /* without close-on-exec */
-    struct run run = run_request(r);
+    struct run run = run_launch(r);
     for (int i = 0; i < 4; i++)
         close(opened[i]);
     CHECK_TEXT(field(&run, "descriptors"), "3");
@@ -107,7 +107,7 @@ static void ignore_internal_signals(unsigned long action)
 
 TEST(signals_are_as_in_a_fresh_login)
 {
-    struct request *r = request_probe(NULL);
+    struct launch *r = launch_probe(NULL);
     sigset_t mask, before, after;
     int ignored[] = {SIGPIPE, SIGHUP, SIGINT, SIGRTMIN + 1, SIGRTMAX, SIGXFSZ};
     sigemptyset(&mask);
@@ -118,7 +118,7 @@ TEST(signals_are_as_in_a_fresh_login)
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     ignore_internal_signals((unsigned long)SIG_IGN);
-    struct run run = run_request(r);
+    struct run run = run_launch(r);
     sigprocmask(SIG_SETMASK, &before, &after);
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_DFL);
@@ -130,28 +130,28 @@ TEST(signals_are_as_in_a_fresh_login)
 
 TEST(a_program_leads_a_session_and_group_of_its_own)
 {
-    struct request *r = request_probe(NULL);
-    struct run run = run_request(r);
+    struct launch *r = launch_probe(NULL);
+    struct run run = run_launch(r);
     CHECK_TEXT(field(&run, "leads"), "1");
     CHECK_TEXT(field(&run, "terminal"), "none");
 }
 
 TEST(resource_limits_are_set)
 {
-    struct request *r = request_probe(NULL);
+    struct launch *r = launch_probe(NULL);
     struct spawn_rlimit limits[] = {{RLIMIT_NOFILE, {50, 60}}, {RLIMIT_CORE, {0, 0}}};
     r->plan.rlimits = limits;
     r->plan.rlimit_count = 2;
-    struct run run = run_request(r);
+    struct run run = run_launch(r);
     CHECK_TEXT(field(&run, "nofile"), "50:60");
 }
 
 TEST(programs_are_tried_in_order_as_execvp_does)
 {
-    struct request *r = request_probe(NULL);
+    struct launch *r = launch_probe(NULL);
     const char *paths[] = {"/nowhere/probe", "/etc/passwd/probe", "/etc/passwd", probe_path(), "/bin/false", NULL};
     r->plan.paths = paths;
-    struct run run = run_request(r);
+    struct run run = run_launch(r);
     CHECK_EQ(run.status, 0);
     CHECK(field(&run, "cwd"));
 }
@@ -160,9 +160,9 @@ TEST(programs_are_tried_in_order_as_execvp_does)
 
 TEST(a_terminal_is_controlling_and_has_its_size)
 {
-    struct request *r = request_probe(NULL);
-    request_terminal(r, 33, 144);
-    struct run run = run_request(r);
+    struct launch *r = launch_probe(NULL);
+    launch_terminal(r, 33, 144);
+    struct run run = run_launch(r);
     CHECK_TEXT(field(&run, "terminal"), "foreground");
     CHECK_TEXT(field(&run, "leads"), "1");
     CHECK_TEXT(field(&run, "size"), "33x144");
@@ -175,9 +175,9 @@ TEST(a_terminal_is_controlling_and_has_its_size)
 
 TEST(a_new_size_is_told_by_sigwinch)
 {
-    struct request *r = request_probe("resize");
+    struct launch *r = launch_probe("resize");
     struct spawned spawned;
-    request_terminal(r, 24, 80);
+    launch_terminal(r, 24, 80);
     start(r, &spawned);
     char word[16] = "";
     CHECK_EQ(poll(&(struct pollfd){spawned.output_fd, POLLIN, 0}, 1, 10000), 1);
@@ -213,13 +213,13 @@ static void check_parent_end(int fd, bool blocks)
 TEST(the_parents_ends_do_not_block_and_are_closed_on_exec)
 {
     for (int tty = 0; tty < 2; tty++) {
-        struct request *r = request_probe("echo");
+        struct launch *r = launch_probe("echo");
         struct spawned spawned;
         shared_spawner();
         int before = open_descriptors();
         r->plan.stdin_pipe = true;
         if (tty)
-            request_terminal(r, 24, 80);
+            launch_terminal(r, 24, 80);
         start(r, &spawned);
         CHECK_EQ(open_descriptors() - before, tty ? 3 : 4);
         check_parent_end(spawned.stdin_fd, false);
@@ -238,15 +238,15 @@ TEST(the_parents_ends_do_not_block_and_are_closed_on_exec)
 
 TEST(a_child_dies_with_its_parent)
 {
-    struct request *r = request_probe(NULL);
-    struct run run = run_request(r);
+    struct launch *r = launch_probe(NULL);
+    struct run run = run_launch(r);
     CHECK_TEXT(field(&run, "pdeathsig"), "9");
     CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
     int ends[2];
     CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
     pid_t parent = fork(), child = -1;
     if (parent == 0) {
-        struct request *orphan = request_path("/bin/sleep"); /* it does not mind that its pipes break */
+        struct launch *orphan = launch_path("/bin/sleep"); /* it does not mind that its pipes break */
         struct spawned spawned;
         orphan->argv[1] = "1000";
         start(orphan, &spawned);
@@ -270,12 +270,12 @@ static void without_stdio(void)
     for (int fd = 0; fd < 3; fd++)
         close(fd);
     for (int tty = 0; tty < 2; tty++) {
-        struct request *r = request_probe(NULL);
+        struct launch *r = launch_probe(NULL);
         struct spawned spawned;
         enum spawn_stage stage;
         struct spawner poor;
         if (tty)
-            request_terminal(r, 24, 80);
+            launch_terminal(r, 24, 80);
         CHECK_EQ(spawner_init(&poor), 0);
         CHECK_EQ(spawn(&poor, &r->plan, &spawned, &stage), 0);
         struct run run = finish(&spawned);
@@ -292,11 +292,11 @@ TEST(a_parent_without_stdio_gives_its_children_theirs) { in_own_process(without_
 static void without_clone3(void)
 {
     refuse_call(SYS_clone3, ENOSYS);
-    struct request *r = request_probe(NULL);
-    struct run run = run_request(r);
+    struct launch *r = launch_probe(NULL);
+    struct run run = run_launch(r);
     CHECK_TEXT(field(&run, "descriptors"), "3");
     CHECK_TEXT(field(&run, "pdeathsig"), "9");
-    r = request_path("/nowhere");
+    r = launch_path("/nowhere");
     check_refusal(r, SPAWN_EXEC, ENOENT);
 }
 
@@ -305,9 +305,9 @@ TEST(clone_does_where_clone3_is_hidden) { in_own_process(without_clone3); }
 static void without_close_range(void)
 {
     refuse_call(SYS_close_range, ENOSYS);
-    struct request *r = request_probe(NULL);
+    struct launch *r = launch_probe(NULL);
     int extra = fcntl(0, F_DUPFD, 200);
-    struct run run = run_request(r);
+    struct run run = run_launch(r);
     close(extra);
     CHECK_TEXT(field(&run, "descriptors"), "3");
 }
@@ -332,7 +332,7 @@ static int make_cgroup(char *path, size_t room)
 TEST(a_child_starts_inside_its_cgroup)
 {
     char path[128], line[128];
-    struct request *r = request_shell("cat /proc/self/cgroup");
+    struct launch *r = launch_shell("cat /proc/self/cgroup");
     r->plan.cgroup_fd = make_cgroup(path, sizeof path);
     if (r->plan.cgroup_fd < 0)
         test_skip("no cgroup of version 2 can be made here");
@@ -352,7 +352,7 @@ TEST(a_child_starts_inside_its_cgroup)
 
 TEST(a_folder_that_is_no_cgroup_is_refused)
 {
-    struct request *r = request_path("/bin/true");
+    struct launch *r = launch_path("/bin/true");
     r->plan.cgroup_fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     check_refusal(r, SPAWN_CLONE, EBADF);
     close(r->plan.cgroup_fd);

@@ -41,23 +41,23 @@ TEST(every_stage_has_a_name)
 
 TEST(a_missing_program_is_enoent)
 {
-    check_refusal(request_path("/nowhere/to/be/found"), SPAWN_EXEC, ENOENT);
-    check_refusal(request_path(""), SPAWN_EXEC, ENOENT);
-    struct request *r = request_path(NULL); /* nothing to try at all */
+    check_refusal(launch_path("/nowhere/to/be/found"), SPAWN_EXEC, ENOENT);
+    check_refusal(launch_path(""), SPAWN_EXEC, ENOENT);
+    struct launch *r = launch_path(NULL); /* nothing to try at all */
     check_refusal(r, SPAWN_EXEC, ENOENT);
 }
 
-TEST(a_program_below_a_file_is_enotdir) { check_refusal(request_path("/etc/passwd/program"), SPAWN_EXEC, ENOTDIR); }
+TEST(a_program_below_a_file_is_enotdir) { check_refusal(launch_path("/etc/passwd/program"), SPAWN_EXEC, ENOTDIR); }
 
 TEST(a_file_without_the_permission_is_eacces)
 {
-    check_refusal(request_path("/etc/passwd"), SPAWN_EXEC, EACCES);
-    check_refusal(request_path("/tmp"), SPAWN_EXEC, EACCES);
+    check_refusal(launch_path("/etc/passwd"), SPAWN_EXEC, EACCES);
+    check_refusal(launch_path("/tmp"), SPAWN_EXEC, EACCES);
 }
 
 TEST(a_permission_denied_is_remembered_over_a_missing_file)
 {
-    struct request *r = request_path("/etc/passwd");
+    struct launch *r = launch_path("/etc/passwd");
     const char *paths[] = {"/etc/passwd", "/nowhere", NULL};
     r->plan.paths = paths;
     check_refusal(r, SPAWN_EXEC, EACCES);
@@ -66,14 +66,14 @@ TEST(a_permission_denied_is_remembered_over_a_missing_file)
 TEST(a_file_that_is_no_program_is_enoexec)
 {
     char *path = make_file("echo no shebang\n", 0755);
-    check_refusal(request_path(path), SPAWN_EXEC, ENOEXEC);
+    check_refusal(launch_path(path), SPAWN_EXEC, ENOEXEC);
     unlink(path);
 }
 
 TEST(a_script_whose_interpreter_is_missing_is_enoent)
 {
     char *path = make_file("#!/nowhere/interpreter\n", 0755);
-    check_refusal(request_path(path), SPAWN_EXEC, ENOENT);
+    check_refusal(launch_path(path), SPAWN_EXEC, ENOENT);
     unlink(path);
 }
 
@@ -81,7 +81,7 @@ TEST(a_program_open_for_writing_is_etxtbsy)
 {
     char *path = make_file("#!/bin/sh\n", 0755);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    struct request *r = request_path(path);
+    struct launch *r = launch_path(path);
     const char *paths[] = {path, "/bin/true", NULL}; /* not a reason to look further */
     r->plan.paths = paths;
     check_refusal(r, SPAWN_EXEC, ETXTBSY);
@@ -94,7 +94,7 @@ TEST(an_argument_too_long_is_e2big)
     char *huge = malloc(256 * 1024);
     memset(huge, 'x', 256 * 1024 - 1);
     huge[256 * 1024 - 1] = 0;
-    struct request *r = request_path("/bin/true");
+    struct launch *r = launch_path("/bin/true");
     r->argv[1] = huge;
     check_refusal(r, SPAWN_EXEC, E2BIG);
     r->argv[1] = NULL;
@@ -109,13 +109,13 @@ TEST(paths_without_end_are_refused_by_their_own_errors)
     memset(name, 'n', sizeof name - 1);
     name[0] = '/';
     name[sizeof name - 1] = 0;
-    check_refusal(request_path(name), SPAWN_EXEC, ENAMETOOLONG);
+    check_refusal(launch_path(name), SPAWN_EXEC, ENAMETOOLONG);
     char path[] = "/tmp/execnode-loop-XXXXXX";
     CHECK(mkdtemp(path));
     char link[64];
     snprintf(link, sizeof link, "%s/loop", path);
     CHECK_EQ(symlink(link, link), 0);
-    check_refusal(request_path(link), SPAWN_EXEC, ELOOP);
+    check_refusal(launch_path(link), SPAWN_EXEC, ELOOP);
     unlink(link);
     rmdir(path);
 }
@@ -124,7 +124,7 @@ TEST(paths_without_end_are_refused_by_their_own_errors)
 
 TEST(a_folder_that_is_none_is_the_stage_chdir)
 {
-    struct request *r = request_path("/bin/true");
+    struct launch *r = launch_path("/bin/true");
     r->plan.cwd = "/nowhere/at/all";
     check_refusal(r, SPAWN_CHDIR, ENOENT);
     r->plan.cwd = "/etc/passwd";
@@ -134,7 +134,7 @@ TEST(a_folder_that_is_none_is_the_stage_chdir)
 static void chdir_as_nobody(void)
 {
     char path[] = "/tmp/execnode-closed-XXXXXX";
-    struct request *r = request_path("/bin/true");
+    struct launch *r = launch_path("/bin/true");
     if (geteuid() != 0)
         test_skip("only root can become somebody else");
     CHECK(mkdtemp(path));
@@ -150,7 +150,7 @@ TEST(a_folder_that_is_closed_to_us_is_eacces) { in_own_process(chdir_as_nobody);
 
 TEST(a_limit_that_the_kernel_refuses_is_the_stage_setrlimit)
 {
-    struct request *r = request_path("/bin/true");
+    struct launch *r = launch_path("/bin/true");
     struct spawn_rlimit limit = {RLIMIT_NOFILE, {20, 10}};
     r->plan.rlimits = &limit;
     r->plan.rlimit_count = 1;
@@ -170,12 +170,12 @@ static void without_descriptors(void)
     int before = open_descriptors();
     for (int more = 0; more < 10; more++)
         for (int tty = 0; tty < 2; tty++) {
-            struct request *r = request_path("/bin/true");
+            struct launch *r = launch_path("/bin/true");
             struct spawned spawned;
             enum spawn_stage stage;
             r->plan.stdin_pipe = true;
             if (tty)
-                request_terminal(r, 24, 80);
+                launch_terminal(r, 24, 80);
             getrlimit(RLIMIT_NOFILE, &limit);
             rlim_t soft = limit.rlim_cur;
             limit.rlim_cur = (rlim_t)(before + more);
@@ -206,14 +206,14 @@ static void at_the_fork_limit(void)
     CHECK_EQ(setgroups(0, NULL), 0);
     CHECK_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0);
     CHECK_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
-    check_refusal(request_path("/bin/true"), SPAWN_CLONE, EAGAIN);
+    check_refusal(launch_path("/bin/true"), SPAWN_CLONE, EAGAIN);
 }
 
 TEST(no_processes_left_is_eagain) { in_own_process(at_the_fork_limit); }
 
 TEST(ten_thousand_failed_starts_leave_nothing_behind)
 {
-    struct request *missing = request_path("/nowhere"), *closed = request_path("/bin/true");
+    struct launch *missing = launch_path("/nowhere"), *closed = launch_path("/bin/true");
     struct spawned spawned;
     enum spawn_stage stage;
     closed->plan.cwd = "/nowhere";
@@ -221,7 +221,7 @@ TEST(ten_thousand_failed_starts_leave_nothing_behind)
     shared_spawner();
     int before = open_descriptors();
     for (int i = 0; i < 10000; i++) {
-        struct request *r = i & 1 ? missing : closed;
+        struct launch *r = i & 1 ? missing : closed;
         r->plan.tty = i % 5 == 0;
         CHECK_EQ(spawn(shared_spawner(), &r->plan, &spawned, &stage), ENOENT);
     }
@@ -231,7 +231,7 @@ TEST(ten_thousand_failed_starts_leave_nothing_behind)
 
 TEST(an_interrupted_wait_leaves_no_zombie_behind)
 {
-    struct request *r = request_path("/nowhere");
+    struct launch *r = launch_path("/nowhere");
     struct spawned spawned;
     enum spawn_stage stage;
     shared_spawner();
@@ -246,12 +246,12 @@ TEST(whatever_fails_nothing_is_left_behind)
 {
     for (int tty = 0; tty < 2; tty++)
         for (unsigned n = 1;; n++) {
-            struct request *r = request_path("/bin/true");
+            struct launch *r = launch_path("/bin/true");
             struct spawned spawned;
             enum spawn_stage stage = SPAWN_STAGES;
             r->plan.stdin_pipe = true;
             if (tty)
-                request_terminal(r, 24, 80);
+                launch_terminal(r, 24, 80);
             shared_spawner();
             int before = open_descriptors();
             faults_at(n, ENFILE, FAULTS_ALL);
