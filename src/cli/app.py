@@ -1,6 +1,5 @@
 """The command's frame: its verbs, and how each of them ends."""
 
-import os
 import sys
 from importlib import import_module
 
@@ -9,6 +8,7 @@ import click
 from execnode import __version__
 
 from .failure import BROKEN_PIPE, INTERRUPTED, USAGE, Failure
+from .tell import OutputGone
 
 __all__ = ["execute"]
 
@@ -78,10 +78,11 @@ def execute() -> int:
     """Run the verb that the arguments name, and give the exit code."""
     try:
         result = app.main(prog_name="execnode", standalone_mode=False)
-        sys.stdout.flush()
     except Failure as failure:
         failure.show()
         return failure.code
+    except OutputGone:
+        return BROKEN_PIPE
     except click.exceptions.NoArgsIsHelpError as asked:
         asked.show()
         return USAGE
@@ -90,10 +91,6 @@ def execute() -> int:
         return USAGE
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The interpreter flushes stdout once more at its end, and would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return BROKEN_PIPE
     return result if isinstance(result, int) else 0
 
 

@@ -22,8 +22,8 @@ from execnode.client.errors import AnswerLost, ProtocolError
 from execnode.client.process import Process
 
 from . import console
-from .sinks import OutputGone, Sink
-from .tell import say
+from .sinks import Sink
+from .tell import OutputGone, say
 
 __all__ = ["Feed", "Joint", "Parting"]
 

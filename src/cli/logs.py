@@ -5,9 +5,9 @@ from execnode.client.errors import ProtocolError
 from execnode.client.process import Process
 from execnode.protocol.messages import OutputChunk
 
-from .failure import BROKEN_PIPE, Failure
+from .failure import Failure
 from .reach import Target, find, run_async
-from .sinks import JsonLines, OutputGone, Sink, Streams
+from .sinks import JsonLines, Sink, Streams
 
 __all__ = ["logs"]
 
@@ -28,8 +28,6 @@ def logs(target: Target, ref: str, *, follow: bool, only: str | None, as_json: b
                 await process.aclose()  # output is asked for below; none has to be sent
                 reader = _Reader(process, sink, only)
                 await reader.read_all(None if follow else dict(info.bytes))
-            except OutputGone:
-                return BROKEN_PIPE
             except (ConnectionError, ProtocolError) as error:
                 raise Failure(f"{error}") from None
         return 0

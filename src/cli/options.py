@@ -56,7 +56,7 @@ def time(value: str | float) -> float:
     """Seconds: `1.5`, `90s`, `5m`, `2h`, `7d`, `200ms`. Raises click.BadParameter."""
     if isinstance(value, int | float):
         return float(value)
-    match = re.fullmatch(r"(\d{1,15}\.?\d*|\.\d+)(ms|[smhd]?)", value.strip())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d*)?|\.\d+)(ms|[smhd]?)", value.strip())
     if match is None:
         raise click.BadParameter(f"{value!r} is not a time like 1.5, 90s, 5m, 2h or 7d")
     return float(match[1]) * _TIME_UNITS[match[2]]

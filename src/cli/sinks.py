@@ -1,24 +1,19 @@
 """Where a process's output goes: to our own streams as it is, or to stdout as JSON lines."""
 
 import base64
-import errno
-from typing import Any, Protocol
+from typing import Protocol
 
 from execnode.client.channel import Gap, Output
 from execnode.client.process import Process
 
 from . import console
-from .tell import listed, put_json, say
+from .tell import listed, put_json, raise_gone, say
 
-__all__ = ["JsonLines", "OutputGone", "Sink", "Streams"]
-
-
-class OutputGone(Exception):
-    """Nobody reads our output any more: a pipe's reader has ended, or the terminal has."""
+__all__ = ["JsonLines", "Sink", "Streams"]
 
 
 class Sink(Protocol):
-    """Takes what a process has to tell, in order. Raises OutputGone."""
+    """Takes what a process has to tell, in order. Raises OutputGone (tell.py)."""
 
     def started(self, process: Process) -> None:
         """It runs."""
@@ -50,12 +45,8 @@ class Streams:
         self._skipped = False
         try:
             await console.write(2 if item.stream == "stderr" else 1, item.data)
-        except BrokenPipeError:
-            raise OutputGone from None
         except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            raise OutputGone from None
+            raise_gone(error)
 
     async def gap(self, gap: Gap) -> None:
         """Tell how much is missing here."""
@@ -72,22 +63,22 @@ class JsonLines:
 
     def started(self, process: Process) -> None:
         """How to find it again."""
-        _put({"event": "started", "ref": process.ref, "pid": process.pid})
+        put_json({"event": "started", "ref": process.ref, "pid": process.pid})
 
     async def output(self, item: Output) -> None:
         """The bytes of one read, as `text` if they are UTF-8, else as `base64`."""
-        _put(
+        put_json(
             {"event": "output", "stream": item.stream, "offset": item.offset} | _content(item.data)
         )
 
     async def gap(self, gap: Gap) -> None:
         """How many bytes of each stream are missing here."""
-        _put({"event": "gap", "bytes": dict(gap.bytes)})
+        put_json({"event": "gap", "bytes": dict(gap.bytes)})
 
     def ended(self, process: Process) -> None:
         """How it ended and how much it wrote."""
         totals = process.totals
-        _put(
+        put_json(
             {
                 "event": "ended",
                 "exitCode": process.returncode,
@@ -104,10 +95,3 @@ def _content(data: bytes) -> dict[str, str]:
         return {"text": data.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
-
-
-def _put(event: dict[str, Any]) -> None:
-    try:
-        put_json(event)
-    except BrokenPipeError:
-        raise OutputGone from None

@@ -4,22 +4,38 @@ Lines may hold file names and arguments that are not UTF-8, as Python has them (
 leave as the bytes they were.
 """
 
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import NoReturn
 
-__all__ = ["listed", "put", "put_json", "say", "styled"]
+__all__ = ["OutputGone", "listed", "put", "put_json", "raise_gone", "say", "styled"]
+
+
+class OutputGone(Exception):
+    """Nobody reads our output any more: a pipe's reader has ended, or the terminal has."""
 
 
 def put(line: str) -> None:
-    """Write a line to stdout. Raises BrokenPipeError when its reader is gone."""
+    """Write a line to stdout. Raises OutputGone."""
     data = memoryview((line + "\n").encode(errors="surrogateescape"))
-    while data:
-        data = data[os.write(1, data) :]
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except OSError as error:
+        raise_gone(error)
+
+
+def raise_gone(error: OSError) -> NoReturn:
+    """Raise OutputGone for an error in writing that means it, else the error itself."""
+    if error.errno in (errno.EPIPE, errno.EIO):  # EIO: the terminal
+        raise OutputGone from None
+    raise error
 
 
 def put_json(value: object) -> None:
-    """Write a value to stdout as one line of JSON (in ASCII)."""
+    """Write a value to stdout as one line of JSON, in ASCII. Raises OutputGone."""
     import json
 
     put(json.dumps(value, separators=(",", ":")))

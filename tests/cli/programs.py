@@ -1,0 +1,252 @@
+"""`execnode` as a process: run to its end, talked to through pipes, or used at a terminal.
+
+None outlives the test: each is killed when the test is over, and by the kernel should the test
+process itself be killed.
+"""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = [
+    "PATIENCE",
+    "Person",
+    "Program",
+    "RunningNode",
+    "alive",
+    "eventually",
+    "execnode",
+    "lines",
+]
+
+# Seconds for what takes a fraction of one, on a machine that is busy with other tests.
+PATIENCE = 20.0
+
+_LAUNCH = """
+import ctypes, fcntl, os, sys, termios
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: not longer than the test
+if sys.argv[1] == "terminal":
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+# A home of its own, so that nothing of the user's is met or left.
+_HOME = tempfile.mkdtemp(prefix="xn-home-")
+
+
+def _environment(changes: dict[str, str] | None) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("EXECNODE_", "XDG_"))}
+    return kept | {"HOME": _HOME, "PYTHONUNBUFFERED": "1", "TERM": "xterm"} | (changes or {})
+
+
+def _command(args: tuple[str | bytes, ...], mode: str = "pipes") -> list[str | bytes]:
+    return [sys.executable, "-c", _LAUNCH, mode, "-m", "execnode", *args]
+
+
+def execnode(
+    *args: str | bytes,
+    input: bytes = b"",  # noqa: A002 (as in subprocess)
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run it to its end; its stdin is a pipe."""
+    return subprocess.run(
+        _command(args),
+        input=None if "stdin" in options else input,
+        capture_output=True,
+        env=_environment(env),
+        timeout=PATIENCE * 2,
+        check=False,
+        **options,
+    )
+
+
+def lines(data: bytes) -> list[Any]:
+    """JSON lines."""
+    return [json.loads(line) for line in data.splitlines()]
+
+
+class Program:
+    """`execnode` with pipes, while it runs."""
+
+    def __init__(self, *args: str, env: dict[str, str] | None = None, **options: Any) -> None:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
+        self.popen: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[assignment]
+            _command(args), env=_environment(env), bufsize=0, **pipes
+        )
+        self.pid = self.popen.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.popen.kill()
+        self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def line(self) -> str:
+        """The next line of stdout."""
+        assert self.popen.stdout is not None
+        return self.popen.stdout.readline().decode().rstrip("\n")
+
+    def signal(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def ends(self) -> int:
+        """Its exit code."""
+        return self.popen.wait(PATIENCE)
+
+    def errors(self) -> str:
+        """What is left on stderr, to its end."""
+        assert self.popen.stderr is not None
+        return self.popen.stderr.read().decode()
+
+
+class RunningNode(Program):
+    """`execnode serve`, from when it can be connected to."""
+
+    def __init__(self, *options: str, env: dict[str, str] | None = None) -> None:
+        super().__init__("serve", *options, env=env, stdin=subprocess.DEVNULL)
+        self.url = self.line()
+        assert self.url, self.errors()
+
+    def run(
+        self,
+        *args: str | bytes,
+        input: bytes = b"",  # noqa: A002
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """Run a verb with this node as EXECNODE_NODE."""
+        return execnode(*args, input=input, env=self.env)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"EXECNODE_NODE": self.url}
+
+    def detached(self, *args: str) -> str:
+        """Start a command that is left running; its ref."""
+        done = self.run("run", "--detach", *args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode().strip()
+
+    def process(self, ref: str) -> dict[str, Any]:
+        """What `ps` says of a process."""
+        done = self.run("ps", "--all", "--json")
+        return next(each for each in lines(done.stdout) if each["ref"] == ref)
+
+
+class Person:
+    """Somebody who runs `execnode` at a terminal."""
+
+    def __init__(
+        self,
+        *args: str,
+        size: tuple[int, int] = (24, 80),
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self._master, self._slave = os.openpty()
+        self.resize(*size)
+        self.modes_before = self.modes()
+        self.seen = b""
+        self.popen = subprocess.Popen(
+            _command(args, "terminal"),
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            env=_environment(env),
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.popen.kill()
+        self.popen.wait()
+        os.close(self._slave)
+        os.close(self._master)
+
+    def modes(self) -> list[Any]:
+        """The terminal's, termios(3)."""
+        return termios.tcgetattr(self._slave)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def sees(self, text: str) -> str:
+        """Wait until this appears, and give what came before it."""
+        deadline = time.monotonic() + PATIENCE
+        while (at := self.seen.find(text.encode())) < 0:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._master], [], [], left)[0]:
+                raise AssertionError(f"{text!r} did not appear; seen: {self.seen!r}")
+            self.seen += os.read(self._master, 65536)
+        before, self.seen = self.seen[:at], self.seen[at + len(text.encode()) :]
+        return before.decode()
+
+    def signal(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def ends(self) -> int:
+        """Its exit code; what it still writes is read meanwhile, and kept in `seen`."""
+        pidfd = os.pidfd_open(self.popen.pid)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                ready, _, _ = select.select([self._master, pidfd], [], [], PATIENCE)
+                if self._master in ready:
+                    self.seen += os.read(self._master, 65536)
+                elif pidfd in ready:
+                    return self.popen.wait()
+                assert ready, f"still there; seen: {self.seen!r}"
+                assert time.monotonic() < deadline
+        finally:
+            os.close(pidfd)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def eventually(condition: Any) -> bool:
+    """Whether it comes true while one has patience; for what gives no sign."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def interrupt(program: Program | Person) -> None:
+    """Ctrl-C, for a program without a terminal."""
+    program.signal(signal.SIGINT)

@@ -1,0 +1,159 @@
+"""The frame: what is imported when, help, usage errors."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.programs import RunningNode, execnode
+
+VERBS = ("serve", "run", "ps", "attach", "logs", "kill", "doctor", "completion")
+
+_LOADED = """
+import sys
+sys.argv = ["execnode", *sys.argv[1:]]
+from execnode.cli import main
+try:
+    main()
+except SystemExit as end:
+    print(end.code, *sorted(sys.modules), sep="\\n", file=sys.stderr)
+"""
+
+
+def loaded(*args: str) -> set[str]:
+    """The modules that are imported when the verb is done."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADED, *args],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    code, *modules = done.stderr.splitlines()
+    assert code == "0", done.stderr
+    return set(modules)
+
+
+def test_help_imports_no_event_loop_no_verb_and_nothing_to_draw_with() -> None:
+    modules = loaded("--help")
+    assert not modules & {"anyio", "asyncio", "trio", "msgspec", "cbor2", "rich", "json", "logging"}
+    assert {name for name in modules if name.startswith("execnode.")} == {
+        "execnode.cli",
+        "execnode.cli.app",
+        "execnode.cli.failure",
+        "execnode.cli.tell",
+    }
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verbs_help_imports_no_other_verb_and_no_event_loop(verb: str) -> None:
+    modules = loaded(verb, "--help")
+    assert not modules & {"anyio", "asyncio", "trio", "msgspec", "cbor2", "rich", "json", "logging"}
+    verbs = {name for name in modules if name.startswith("execnode.cli.verbs.")}
+    assert verbs == {f"execnode.cli.verbs.{verb}"}
+
+
+@pytest.mark.parametrize("verb", [["run", "--", "true"], ["ps"]])
+def test_a_verb_on_a_node_elsewhere_imports_no_server(node: RunningNode, verb: list[str]) -> None:
+    modules = loaded(verb[0], "--node", node.url, *verb[1:])
+    assert not modules & {"trio", "rich", "execnode.embedded"}
+    assert not {n for n in modules if n.startswith(("execnode.server", "execnode.engine"))}
+
+
+def test_a_command_without_a_node_imports_nothing_to_draw_with() -> None:
+    modules = loaded("run", "--", "true")
+    assert "execnode.server.node" in modules
+    assert not modules & {"rich", "asyncio"}
+
+
+def test_a_node_imports_no_client(node: RunningNode) -> None:
+    maps = subprocess.run(
+        [sys.executable, "-c", "import sys, execnode.cli.serve; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = set(maps.stdout.split())
+    assert not modules & {"rich", "asyncio", "execnode.embedded"}
+    assert not {name for name in modules if name.startswith("execnode.client")}
+
+
+def test_help_lists_every_verb_and_shows_examples() -> None:
+    done = execnode("--help")
+    assert done.returncode == 0
+    text = done.stdout.decode()
+    for verb in VERBS:
+        assert re.search(rf"^  {verb} +\S", text, re.MULTILINE)
+    assert "Examples:" in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_that_ends_with_examples(verb: str) -> None:
+    done = execnode(verb, "-h")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    help_, _, examples = done.stdout.decode().partition("\nExamples:\n")
+    assert f"Usage: execnode {verb}" in help_
+    assert re.search(rf"^  .*execnode {verb}\b", examples, re.MULTILINE)
+
+
+def test_the_version_is_the_packages() -> None:
+    from execnode import __version__
+
+    assert execnode("--version").stdout.decode() == f"execnode {__version__}\n"
+
+
+def test_without_a_verb_the_help_is_shown_as_a_usage_error() -> None:
+    done = execnode()
+    assert done.returncode == 2
+    assert b"Verbs:" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message", "hint"),
+    [
+        (["frob"], "no such command 'frob'", "see execnode --help"),
+        (["run"], "missing argument", "see execnode run --help"),
+        (["run", "--frob", "ls"], "no such option", "see execnode run --help"),
+        (["run", "--env"], "option '--env' requires an argument", "see execnode run --help"),
+        (["run", "--timeout", "soon", "ls"], "'soon' is not a time", "see execnode run --help"),
+        (["run", "--retention", "x:1", "ls"], "'x:1' is not like", "see execnode run --help"),
+        (["run", "--env", "=x", "ls"], "'=x' has no name", "see execnode run --help"),
+        (["run", "--node", "ftp://x", "ls"], "a node is at", None),
+        (["run", "--detach", "ls"], "--detach needs a node", "start one with"),
+        (["serve", "--memory", "much"], "'much' is not a size", "see execnode serve --help"),
+        (["serve", "--listen", "http://x"], "expected unix:", "see execnode serve --help"),
+        (["serve", "--listen", "stdio"], "stdio does not speak JSON", "see execnode serve --help"),
+        (["ps"], "no node was named", "execnode serve"),
+        (["attach", "x"], "no node was named", "execnode serve"),
+        (["kill", "x"], "no node was named", "execnode serve"),
+        (["logs", "x"], "no node was named", "execnode serve"),
+    ],
+)
+def test_wrong_usage_is_an_error_line_a_hint_and_code_2(
+    args: list[str], message: str, hint: str | None
+) -> None:
+    done = execnode(*args)
+    error, *rest = done.stderr.decode().splitlines()
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert error.startswith("error: ")
+    assert message in error
+    assert len(rest) == (hint is not None)
+    if hint is not None:
+        assert rest[0].startswith("hint: ")
+        assert hint in rest[0]
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    program = subprocess.run(
+        f"{sys.executable} -m execnode completion bash | true; echo ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert program.stdout in (b"0\n", b"141\n")  # it may have written all before
+    assert program.stderr == b""

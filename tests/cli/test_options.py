@@ -1,0 +1,78 @@
+"""Values on the command line."""
+
+import click
+import pytest
+
+from execnode.cli.options import retention, size, time, variable
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("64K", 65536),
+        ("16m", 16 << 20),
+        ("1G", 1 << 30),
+        ("2T", 2 << 40),
+        ("3KiB", 3072),
+        ("3kB", 3072),
+        (" 5 ", 5),
+    ],
+)
+def test_sizes_are_powers_of_1024(text: str, number: int) -> None:
+    assert size(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5G", "G", "1 G", "0x10", "1E", "9" * 20, "8388608T"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("1.5", 1.5), (".5", 0.5), ("90s", 90), ("5m", 300), ("2h", 7200), ("7d", 604800)],
+)
+def test_times_are_seconds_unless_they_say(text: str, seconds: float) -> None:
+    assert time(text) == seconds
+
+
+def test_milliseconds() -> None:
+    assert time("250ms") == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "inf", "nan", "1e3", "5 minutes", "s", "9" * 400])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        time(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("block", ("block", None)),
+        ("drop-oldest", ("drop-oldest", None)),
+        ("block:4K", ("block", 4096)),
+        ("drop-oldest:0", ("drop-oldest", 0)),
+        ("16M", (None, 16 << 20)),
+    ],
+)
+def test_retentions(text: str, pair: tuple[str | None, int | None]) -> None:
+    assert retention(text) == pair
+
+
+@pytest.mark.parametrize("text", ["", "drop", "block:", "block:x", "4K:block", "keep:1"])
+def test_what_is_no_retention_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        retention(text)
+
+
+def test_a_variable_without_a_value_has_the_one_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLOUR", "green")
+    assert variable("COLOUR") == ("COLOUR", "green")
+    assert variable("COLOUR=") == ("COLOUR", "")
+    assert variable("A=b=c") == ("A", "b=c")
+    monkeypatch.delenv("COLOUR")
+    with pytest.raises(click.BadParameter, match="COLOUR has no value here"):
+        variable("COLOUR")
