@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from .text import OsMap, OsText, OsTexts
 
 __all__ = [
+    "RECORD_COST",
     "AckNotification",
     "Answer",
     "AttachParams",
@@ -42,7 +43,6 @@ __all__ = [
     "Notification",
     "OutputChunk",
     "OutputNotification",
-    "RECORD_COST",
     "ProcessSummary",
     "ReadParams",
     "ReadResponse",

@@ -81,6 +81,7 @@ class Connection:
         self.session: Session | None = None
         self.acks = False
         self.ready = False  # `initialized` was received
+        self.closed = trio.Event()
         self._over = trio.Event()
 
     async def run(self, in_fd: int, out_fd: int) -> None:
@@ -102,6 +103,7 @@ class Connection:
             if self.session is not None:
                 self.node.sessions.detach(self.session)
             self.channel.close()
+            self.closed.set()
 
     def end(self) -> None:
         """End the connection at once; what has not left is lost."""
@@ -109,6 +111,8 @@ class Connection:
 
     def end_politely(self) -> None:
         """End the connection when the answers that are queued have left, or after a while."""
+        if self._over.is_set():
+            return
         self.channel.notify_drained()
         self.tasks.start_soon(self._end_after, _FAREWELL)
 

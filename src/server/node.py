@@ -127,10 +127,11 @@ class Node:
         with trio.move_on_after(grace + _SHUTDOWN_MARGIN):
             if not self.settings.execs.keep:
                 await self.execs.end_all(round(grace * 1000))
-            for connection in self.connections:
+            connections = list(self.connections)
+            for connection in connections:
                 connection.end_politely()
-            while self.connections:
-                await trio.sleep(0.01)
+            for connection in connections:
+                await connection.closed.wait()
 
 
 async def serve(

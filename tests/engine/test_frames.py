@@ -40,9 +40,7 @@ def expected(process: Process, name: str) -> list[bytes]:
         for seq, stream, offset, data in chunks
     ]
     code, reason, signal_name = process.ending
-    exited = messages.ExitedNotification(
-        name, process.exited_seq, code, False, reason, signal_name
-    )
+    exited = messages.ExitedNotification(name, process.exited_seq, code, False, reason, signal_name)
     totals, digests = process.totals(), process.digests()
     streams = {each: messages.StreamTotal(totals[each], digests[each]) for each in totals}
     closed = messages.ClosedNotification(name, process.next_seq - 1, streams)
