@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from execnode.engine import Process
+from execnode.engine import Process, _pty
 from tests.engine.pump import Peer, Pump, apart, opened, output, py, sh
 
 # Counts on standard output, with one write(2) for each line.
@@ -258,6 +258,20 @@ def test_a_gap_starts_where_the_peer_says_it_is(pump: Pump) -> None:
     seen = liar.attach(process, after=1, offsets={"stdout": 1 << 40, "stderr": -1 & 0xFF})
     pump.until_closed(seen)
     assert not seen.lost
+
+
+def test_a_gap_is_as_large_as_it_was_told(pump: Pump) -> None:
+    """More goes while the gap waits for its answer."""
+    process = pump.start(sh("seq 1 5000; read x; seq 1 5000"), stdin=True, retention=16384)
+    pump.until(lambda: total(process) == 23_893)
+    process.hold(process.base_seq)
+    process.write(b"\n")
+    pump.until_idle()
+    seen = Peer(pump).attach(process, protect=False)
+    pump.on_event = lambda event: process.release() if event[0] == _pty.GAP else None
+    pump.until_closed(seen)
+    assert len(seen.gaps) > 1
+    assert seen.lost["stdout"] + len(seen.bytes["stdout"]) == 2 * 23_893
 
 
 def test_the_exit_is_told_in_its_place_though_dropped(pump: Pump) -> None:

@@ -31,6 +31,8 @@ struct cursor {
     bool ready;
     bool finished; /* the last record was sent */
     uint64_t told_seq; /* marks and gaps up to here were made events */
+    bool gap_told;     /* the last of them was a gap, which ends at told_offset */
+    uint64_t told_offset[LOG_STREAMS];
     uint64_t skip_to;  /* records before this one are jumped over, as a gap */
     struct span name;  /* processId in this channel's session, UTF-8; owned */
 };

@@ -132,11 +132,12 @@ void cursor_skip(struct cursor *cursor)
 
 int cursor_pass(struct cursor *cursor, uint64_t seq, const uint8_t *body, size_t length)
 {
-    struct log *log = &cursor->process->log;
     int error = channel_send(cursor->channel, body, length);
     if (error || seq < cursor->at.next_seq)
         return error;
-    log_offsets_at(log, seq + 1, cursor->at.offset);
+    if (cursor->gap_told) /* not asked of the log again: it may have evicted more by now */
+        memcpy(cursor->at.offset, cursor->told_offset, sizeof cursor->told_offset);
+    cursor->gap_told = false;
     cursor->at.next_seq = seq + 1;
     cursor_moved(cursor);
     cursor_ready(cursor);
@@ -174,10 +175,10 @@ static void tell_gap(struct cursor *cursor, uint64_t last)
 {
     if (last <= cursor->told_seq)
         return;
-    uint64_t offset[LOG_STREAMS];
     struct event *event = channel_event(cursor->channel, EVENT_GAP);
     if (!event)
         return;
+    uint64_t *offset = cursor->told_offset;
     log_offsets_at(&cursor->process->log, last + 1, offset);
     event->process = cursor->process;
     event->number = cursor->at.next_seq;
@@ -187,6 +188,7 @@ static void tell_gap(struct cursor *cursor, uint64_t last)
     for (int i = 0; i < LOG_STREAMS; i++) /* the peer may have claimed more than there is */
         event->bytes[i] = offset[i] > cursor->at.offset[i] ? offset[i] - cursor->at.offset[i] : 0;
     cursor->told_seq = last;
+    cursor->gap_told = true;
 }
 
 /* The exit of a process, for a cursor that finds its record gone. */
