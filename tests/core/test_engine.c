@@ -25,9 +25,7 @@
 #include "faults.h"
 #include "spawning.h"
 
-#define FLOODS 4
-#define ECHO FLOODS /* the process that copies stdin to stdout */
-#define PROCESSES (FLOODS + 1)
+enum { PLAIN, TERMINAL, SECOND, DROPPING, ORPHAN, FLOODS, ECHO = FLOODS /* copies stdin to stdout */, PROCESSES };
 #define OUT_BYTES 200000u
 #define ERR_BYTES 70000u
 #define ECHO_BYTES 120000u
@@ -481,21 +479,24 @@ static struct process *start_process(struct launch *r, enum log_policy policy)
     return process;
 }
 
+/* All of them write the same bytes; one at a terminal, one by a descendant that outlives it. */
 static void start_processes(void)
 {
-    static char seed[24], out[24], err[24];
+    static char seed[24], out[24], err[24], script[4200];
+    snprintf(seed, sizeof seed, "%ju", (uintmax_t)state);
+    snprintf(out, sizeof out, "%u", OUT_BYTES);
     for (int i = 0; i < FLOODS; i++) {
-        struct launch *r = launch_probe("flood");
-        bool tty = i == 1;
-        snprintf(seed, sizeof seed, "%ju", (uintmax_t)state);
-        snprintf(out, sizeof out, "%u", OUT_BYTES);
-        snprintf(err, sizeof err, "%u", tty ? 0 : ERR_BYTES);
-        r->argv[2] = seed;
-        r->argv[3] = out;
-        r->argv[4] = err;
-        if (tty)
+        snprintf(err, sizeof err, "%u", i == TERMINAL ? 0 : ERR_BYTES);
+        snprintf(script, sizeof script, "%s flood %s %s %s & exit 3", probe_path(), seed, out, err);
+        struct launch *r = i == ORPHAN ? launch_shell(script) : launch_probe("flood");
+        if (i != ORPHAN) {
+            r->argv[2] = seed;
+            r->argv[3] = out;
+            r->argv[4] = err;
+        }
+        if (i == TERMINAL)
             launch_terminal(r, 24, 80);
-        processes[i] = start_process(r, i == 3 ? LOG_DROP_OLDEST : LOG_BLOCK);
+        processes[i] = start_process(r, i == DROPPING || i == ORPHAN ? LOG_DROP_OLDEST : LOG_BLOCK);
     }
     struct launch *r = launch_path("/bin/cat");
     r->plan.stdin_pipe = true;
@@ -583,11 +584,14 @@ TEST(whatever_clients_do_every_byte_is_where_it_belongs)
                 test_fail(__FILE__, __LINE__, "life %ju does not end", (uintmax_t)seed);
             step();
         }
-        CHECK_EQ(sessions[0].views[0].offset[LOG_STDOUT], OUT_BYTES);
-        CHECK_EQ(sessions[0].views[1].offset[LOG_PTY], OUT_BYTES);
-        CHECK_EQ(sessions[0].views[2].offset[LOG_STDERR], ERR_BYTES);
-        CHECK_EQ(sessions[0].views[ECHO].offset[LOG_STDOUT], ECHO_BYTES);
-        CHECK_EQ(sessions[0].views[0].missed, 0);
+        const struct view *views = sessions[0].views;
+        CHECK_EQ(views[TERMINAL].offset[LOG_PTY], OUT_BYTES);
+        CHECK_EQ(views[ECHO].offset[LOG_STDOUT], ECHO_BYTES);
+        for (int i = 0; i < PROCESSES; i++) {
+            CHECK(views[i].missed == 0 || i == DROPPING || i == ORPHAN);
+            CHECK(i == TERMINAL || i == ECHO || views[i].offset[LOG_STDOUT] == OUT_BYTES);
+            CHECK(i == TERMINAL || i == ECHO || views[i].offset[LOG_STDERR] == ERR_BYTES);
+        }
         end();
         CHECK_EQ(open_descriptors(), before);
         CHECK(!has_children());
