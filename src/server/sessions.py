@@ -11,7 +11,7 @@ Everything here is synchronous but the waiting for the end of a detached session
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import trio
@@ -51,7 +51,7 @@ class Session:
         self.own: dict[str, LocalProcess] = {}
         self.living = 0  # of its own, those that have not ended
         self.viewed: dict[str, LocalProcess] = {}
-        self.leftovers: set[LocalProcess] = set()
+        self.catches_up_until = 0.0
 
     def find(self, name: str) -> LocalProcess:
         """The process that this session calls so. Raises RpcError -32600."""
@@ -82,9 +82,17 @@ class Session:
         yield from self.own.items()
         yield from self.viewed.items()
 
-    def name_of(self, process: LocalProcess) -> str | None:
-        """What this session calls a process, or None."""
-        return next((name for name, each in self.named() if each is process), None)
+    def lacks(self, name: str, process: LocalProcess) -> bool:
+        """Whether there is news of a finished process that its client may still have to be told."""
+        connection = self.connection
+        if name in self.own and (connection is None or trio.current_time() < self.catches_up_until):
+            return True
+        return connection is not None and connection.channel.streams(process.process)
+
+    def forget(self, name: str, process: LocalProcess) -> None:
+        """A process is no longer there."""
+        if self.own.pop(name, None) is None:
+            del self.viewed[name]
 
 
 class Sessions:
@@ -132,6 +140,7 @@ class Sessions:
             raise unknown_session(session_id)
         session.connection = connection
         session.expires_at = None
+        session.catches_up_until = trio.current_time() + _CATCH_UP
         return session
 
     def stream(self, session: Session) -> None:
@@ -140,7 +149,8 @@ class Sessions:
         assert connection is not None
         for name, process in session.named():
             if not process.closed and not connection.channel.streams(process.process):
-                connection.stream(name, process, process.process.next_seq - 1)
+                last = process.process.next_seq - 1
+                connection.stream(name, process, last, protect=name in session.own)
         if any(not process.closed for process in session.own.values()):
             self._nursery.start_soon(self._let_go, session, connection)
 
@@ -160,38 +170,24 @@ class Sessions:
         session.own[name] = process
         session.living += 1
 
-        def forget(process: LocalProcess) -> None:
-            del session.own[name]
-            if self._execs.has_leftovers(process):
-                session.leftovers.add(process)
-
         def count(_: LocalProcess) -> None:
             session.living -= 1
 
         process.on_ended.append(count)
-        process.on_forgotten[session] = forget
+        process.known_to[session] = name
+        process.started_by = session
 
     def view(self, session: Session, name: str, process: LocalProcess) -> None:
         """A process of another session is looked at from this one."""
         session.viewed[name] = process
-
-        def forget(_: LocalProcess) -> None:
-            session.viewed.pop(name, None)
-
-        process.on_forgotten[session] = forget
-
-    def end_all(self, sessions: Iterable[Session]) -> None:
-        """End sessions: their processes are killed, with all that these started."""
-        for session in list(sessions):
-            self._end(session)
+        process.known_to[session] = name
 
     def _end(self, session: Session) -> None:
         if self._sessions.pop(session.id, None) is None:
             return
-        for process in session.viewed.values():
-            process.on_forgotten.pop(session, None)
-        leftovers = [process for process in session.leftovers if self._execs.has_leftovers(process)]
-        self._execs.abandon([*session.own.values(), *leftovers])
+        for _, process in session.named():
+            del process.known_to[session]
+        self._execs.abandon({*session.own.values(), *self._execs.leftovers_of(session)})
 
     async def _expire(self, session: Session, expires_at: float) -> None:
         await trio.sleep_until(expires_at)

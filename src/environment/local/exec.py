@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 from execnode.engine import Engine, SpawnError
 from execnode.engine.guardian import Guardian
 from execnode.engine.tree import Trees, Way
-from execnode.environment.local.process import LocalProcess
+from execnode.environment.local.process import Audience, LocalProcess
 from execnode.environment.local.pump import pump
 from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare, put_in_place
 from execnode.environment.local.trial import prove_cgroups
@@ -188,9 +188,9 @@ class LocalExec:
         self._tasks.start_soon(self._end_politely, process, grace_ms)
         return TerminateResponse(True, process.place.way)
 
-    def has_leftovers(self, process: LocalProcess) -> bool:
-        """Whether something that a finished process started may still run."""
-        return process in self._leftovers
+    def leftovers_of(self, starter: Audience) -> list[LocalProcess]:
+        """Its finished processes, forgotten or not, that have left something running."""
+        return [process for process in self._leftovers if process.started_by is starter]
 
     def abandon(self, processes: Iterable[LocalProcess]) -> None:
         """End processes that nobody may ask for any more, and forget them and what they left."""
@@ -201,11 +201,10 @@ class LocalExec:
         roots = [process.pid for process in living]
         self._trees.kill_all([process.place for process in doomed], roots)
         for process in doomed:
-            if process.closed:
+            process.abandoned = True
+            process.release()
+            if process.closed and not process.wanted:
                 self._forget(process)
-            else:
-                process.release()
-                process.forget_at_end = True
 
     async def end_all(self, grace_ms: int) -> None:
         """End every process, waiting until all have exited."""
@@ -268,13 +267,22 @@ class LocalExec:
             self._living.pop(process.pid, None)
             if not self._trees.release(process.place):
                 self._leftovers.add(process)
-            if process.forget_at_end:
+            if process.abandoned and not process.wanted:
                 self._forget(process)
                 continue
             self._finished.append((anyio.current_time() + limits.keep_seconds, process))
             if len(self._finished) > limits.kept:
-                self._forget(self._finished.popleft()[1])
+                self._forget_oldest()
         self._ended.clear()
+
+    def _forget_oldest(self) -> None:
+        """Forget the process that finished first, unless somebody has not heard all of it yet."""
+        process = self._finished.popleft()[1]
+        if process.wanted:
+            due = anyio.current_time() + self.settings.limits.keep_seconds
+            self._finished.append((due, process))
+        else:
+            self._forget(process)
 
     def _forget(self, process: LocalProcess) -> None:
         if self._processes.pop(process.ref, None) is None:
@@ -287,7 +295,7 @@ class LocalExec:
         while True:
             now = anyio.current_time()
             while self._finished and self._finished[0][0] <= now:
-                self._forget(self._finished.popleft()[1])
+                self._forget_oldest()
             self._trees.reap()
             emptied = [p for p in self._leftovers if self._trees.release(p.place)]
             self._leftovers.difference_update(emptied)

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 
@@ -28,7 +28,7 @@ from execnode.protocol.messages import (
     WriteResponse,
 )
 
-__all__ = ["LocalProcess"]
+__all__ = ["Audience", "LocalProcess"]
 
 # Output in one answer to process/read; more is fetched by the next. A chunk takes nine of the
 # 262,144 values that a message may have.
@@ -39,12 +39,23 @@ _ACCEPTED: Final = WriteResponse("accepted")
 _STDIN_CLOSED: Final = WriteResponse("stdinClosed")
 
 
+class Audience(Protocol):
+    """Somebody who knows processes, each by a name."""
+
+    def lacks(self, name: str, process: LocalProcess) -> bool:
+        """Whether there is news of a finished process that it may still have to be told."""
+
+    def forget(self, name: str, process: LocalProcess) -> None:
+        """Take it that the process is no longer there."""
+
+
 class LocalProcess:
     """One process, from its start until it is forgotten.
 
     ref: its name on the node.
     on_ended: called once, when it has exited and its output is at its end.
-    on_forgotten: called once, when it is given back; by whom it is known under another name.
+    known_to: who has a name for it, and which. started_by: whose it is.
+    abandoned: whoever started it has gone for good.
     """
 
     def __init__(
@@ -69,9 +80,10 @@ class LocalProcess:
         self.signal: str | None = None
         self.exited_seq = 0
         self.closed_seq = 0
-        self.forget_at_end = False
+        self.abandoned = False
         self.on_ended: list[Callable[[LocalProcess], None]] = []
-        self.on_forgotten: dict[object, Callable[[LocalProcess], None]] = {}
+        self.known_to: dict[Audience, str] = {}
+        self.started_by: Audience | None = None
         self._held = False
         self._news: anyio.Event | None = None
         self._change: anyio.Event | None = None
@@ -138,6 +150,11 @@ class LocalProcess:
     def closed(self) -> bool:
         """Whether its log is complete."""
         return self.closed_seq > 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody has not heard all of it yet."""
+        return any(audience.lacks(name, self) for audience, name in self.known_to.items())
 
     def exited_notification(self, name: str) -> ExitedNotification:
         """What is told at its exit, to a client that calls it `name`."""
@@ -283,9 +300,8 @@ class LocalProcess:
 
     def forgotten(self) -> None:
         """Tell those who know it by a name, or still write to it, that it is gone for good."""
-        callbacks, self.on_forgotten = self.on_forgotten, {}
-        for callback in callbacks.values():
-            callback(self)
+        for audience, name in self.known_to.items():
+            audience.forget(name, self)
         for pending in self._writes.values():
             pending.finish(errno.EPIPE)
 

@@ -41,9 +41,12 @@ class ExecLimits:
     retention: bytes of output kept for a process that asks for nothing else.
     max_retention: the most that one may ask for.
     process_memory: bytes of one process's output kept in memory; what is above goes to disk.
-    processes: alive or kept, of one session.
+    processes: of one session, that have not ended.
     kept: finished processes of the node that are kept at most; the oldest go first.
     keep_seconds: how long a finished process is kept.
+
+    What a client has still to be told of is kept beyond these two: while its session is detached,
+    and while its connection does not take it.
     """
 
     retention: int = 1 << 20

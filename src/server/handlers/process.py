@@ -63,12 +63,13 @@ def start(connection: Connection, params: StartParams) -> StartResponse:
 
 def read(connection: Connection, params: ReadParams) -> ReadResponse | Awaitable[ReadResponse]:
     """Kept output, now or after a while."""
-    process = _session(connection).find(params.process_id)
+    session = _session(connection)
+    process = session.find(params.process_id)
     after_seq = params.after_seq or 0
     if params.wait_ms and not process.has_news(after_seq):
         return process.read_waiting(after_seq, params.max_bytes, params.wait_ms)
     response = process.read(after_seq, params.max_bytes)
-    if response.next_seq == process.process.next_seq:
+    if params.process_id in session.own and response.next_seq == process.process.next_seq:
         process.release()
     return response
 
@@ -121,7 +122,7 @@ def attach(connection: Connection, params: AttachParams) -> AttachResponse:
         if found is None:
             raise invalid_request(f"no process on this node is called {params.ref}")
         _require_name(session, params.process_id)
-        known_as = session.name_of(found)
+        known_as = found.known_to.get(session)
         if known_as is not None:
             raise invalid_request(f"this session knows that process already, as {known_as}")
         process = found
@@ -147,7 +148,7 @@ def list_all(connection: Connection, params: ListParams) -> ListResponse:
     }
     return ListResponse(
         [
-            _summary(process, session.name_of(process), owners[process])
+            _summary(process, process.known_to.get(session), owners[process])
             for process in connection.node.execs.all()
             if process in owners
         ]
