@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from execnode.engine import Engine, SpawnError
+from execnode.engine.lineage import children
 from tests.engine.pump import ENV, Peer, Pump, apart, descriptors, output, py, readable, sh
 
 SHOW = """
@@ -36,15 +37,14 @@ def shown(pump: Pump, *expressions: str, **options: Any) -> dict[str, Any]:
 
 def refused(pump: Pump, argv: list[bytes], **options: Any) -> tuple[str, int]:
     """Give the stage and errno of a start that must fail."""
-    before = descriptors()
+    before, siblings = descriptors(), children(os.getpid())
     with pytest.raises(SpawnError) as failure:
         pump.start(argv, **options)
     assert failure.value.errno is not None
     assert str(failure.value) == f"{failure.value.stage}: {os.strerror(failure.value.errno)}"
     assert descriptors() == before
     assert pump.engine.processes == 0
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children(os.getpid()) == siblings
     return failure.value.stage, failure.value.errno
 
 
@@ -322,7 +322,7 @@ def test_an_engine_that_cannot_be_made_leaves_nothing() -> None:
 
 
 def test_ten_thousand_failed_starts_leave_nothing(pump: Pump) -> None:
-    before = descriptors()
+    before, siblings = descriptors(), children(os.getpid())
     for size in (None, (24, 80)):
         for _ in range(5000):
             try:
@@ -333,8 +333,7 @@ def test_ten_thousand_failed_starts_leave_nothing(pump: Pump) -> None:
     assert descriptors() == before
     assert pump.engine.processes == 0
     assert not readable(pump.engine)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert children(os.getpid()) == siblings
 
 
 # --- how it ended ---------------------------------------------------------------------------------
