@@ -482,6 +482,21 @@ def test_without_a_place_to_spill_memory_is_the_bound() -> None:
         assert not any(seen.lost for seen in streams)
 
 
+def test_memory_that_becomes_free_is_used_by_who_waits_for_it() -> None:
+    with opened(memory_limit=65536) as pump:
+        other = pump.start(sh("seq 1 100000"), memory=65536)
+        other.hold(1)
+        pump.until_idle()
+        assert pump.engine.memory_used == 65536
+        waiting = [pump.start([b"/usr/bin/yes"]) for _ in range(3)]
+        for process in waiting:
+            process.hold(1)
+        pump.until_idle()
+        assert [total(process) for process in waiting] == [4096] * 3
+        other.close()
+        pump.until(lambda: sum(map(total, waiting)) > 20_000)
+
+
 def test_a_full_spill_stops_the_child_and_not_the_node(spill: Path) -> None:
     with opened(memory_limit=1 << 20, spill_dir=str(spill), spill_limit=1 << 20) as pump:
         process = pump.start(sh("seq 1 1000000"), retention=1 << 30)

@@ -28,6 +28,9 @@
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
+static void leave_stalled_list(struct process *p);
+static void retry_stalled(struct engine *engine);
+
 static void set_source(struct source *source, enum source_kind kind, int fd, void *owner)
 {
     *source = (struct source){.kind = kind, .fd = fd, .owner = owner};
@@ -91,7 +94,10 @@ void process_free(struct process *p)
         free((void *)p->write_ids.ids[i].data);
     free(p->write_ids.hashes);
     free(p->write_ids.ids);
+    if (p->stalled[0] || p->stalled[1])
+        leave_stalled_list(p);
     log_destroy(&p->log);
+    retry_stalled(p->engine);
     p->engine->processes--;
     free(p);
 }
@@ -128,6 +134,7 @@ static void check_ended(struct process *p)
         p->ended = true;
         mark(p, LOG_CLOSED, EVENT_ENDED);
         log_shrink(&p->log); /* it grows no more */
+        retry_stalled(p->engine);
     }
 }
 
@@ -151,7 +158,33 @@ static void output_closed(struct process *p, int index)
 static void stall(struct process *p, int index)
 {
     source_want(p->engine, &p->output[index], 0);
+    if (!p->stalled[0] && !p->stalled[1]) {
+        p->stalled_prev = NULL;
+        p->stalled_next = p->engine->stalled;
+        if (p->stalled_next)
+            p->stalled_next->stalled_prev = p;
+        p->engine->stalled = p;
+    }
     p->stalled[index] = true;
+}
+
+static void leave_stalled_list(struct process *p)
+{
+    if (p->stalled_prev)
+        p->stalled_prev->stalled_next = p->stalled_next;
+    else
+        p->engine->stalled = p->stalled_next;
+    if (p->stalled_next)
+        p->stalled_next->stalled_prev = p->stalled_prev;
+}
+
+/* A log has given memory back, which others may have been waiting for. */
+static void retry_stalled(struct engine *engine)
+{
+    for (struct process *p = engine->stalled, *next; p; p = next) {
+        next = p->stalled_next;
+        process_unstall(p);
+    }
 }
 
 /* Read once.  Returns true when there may be more to read at once. */
@@ -221,6 +254,8 @@ void process_unstall(struct process *p)
     for (int i = 0; i < 2; i++)
         if (p->stalled[i] && source_want(p->engine, &p->output[i], EPOLLIN) == 0)
             p->stalled[i] = false;
+    if (!p->stalled[0] && !p->stalled[1])
+        leave_stalled_list(p);
 }
 
 void process_hold(struct process *p, uint64_t from)

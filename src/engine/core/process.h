@@ -38,6 +38,7 @@ struct process {
     bool tty;
     struct source output[2]; /* stdout or terminal, stderr */
     bool stalled[2];         /* not read, since the log may not grow */
+    struct process *stalled_prev, *stalled_next;
     bool pipe_grown[2];
     uint32_t read_size[2]; /* of the next read: grows with what comes, so that a short output needs no large ring */
     struct source exit; /* pidfd */

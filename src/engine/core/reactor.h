@@ -63,6 +63,7 @@ struct engine {
     size_t event_count, event_cap;
     bool out_of_memory; /* an event was lost: the caller must raise */
     struct channel *dirty, **dirty_end; /* channels with something to flush */
+    struct process *stalled;            /* whose log may not grow */
     uint64_t turn; /* counts calls of engine_poll() */
     uint64_t next_ticket;
     size_t processes, channels; /* alive, for leak checks */
