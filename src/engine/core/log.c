@@ -416,14 +416,14 @@ void log_offsets_at(const struct log *log, uint64_t seq, uint64_t offset[LOG_STR
     if (seq < log->base_seq || seq - log->base_seq < log->record_count / 2) { /* nearer to the oldest record */
         memcpy(offset, log->base_offset, sizeof log->base_offset);
         for (uint64_t s = log->base_seq; s < seq; s++) {
-            const struct log_record *record = log_find(log, s);
+            const struct log_record *record = record_at(log, s - log->base_seq);
             offset[record->stream] += record->length; /* a mark's length is 0 */
         }
         return;
     }
     memcpy(offset, log->total, sizeof log->total);
     while (end > seq) {
-        const struct log_record *record = log_find(log, --end);
+        const struct log_record *record = record_at(log, --end - log->base_seq);
         if (!record->mark)
             offset[record->stream] = record->offset;
     }
