@@ -263,6 +263,14 @@ TEST(a_child_dies_with_its_parent)
     CHECK_EQ(WTERMSIG(status), SIGKILL);
 }
 
+TEST(a_child_may_be_let_live_on_without_its_parent)
+{
+    struct launch *r = launch_probe(NULL);
+    r->plan.outlive = true;
+    struct run run = run_launch(r);
+    CHECK_TEXT(field(&run, "pdeathsig"), "0");
+}
+
 /* ---- a poor environment ----------------------------------------------------------------------------------------- */
 
 static void without_stdio(void)
