@@ -74,6 +74,7 @@ class Joint:
         self._tty = tty
         self._owner = owner
         self._backlog = _Backlog()
+        self._terminal = ExitStack()  # restores its modes
         self._scope = anyio.CancelScope()
         self._signals = 0
         self.process: Process | None = None
@@ -88,14 +89,14 @@ class Joint:
         """
         watched = (*_PASSED_ON, signal.SIGWINCH) if self._tty else _PASSED_ON
         failure: Exception | None = None
-        with anyio.open_signal_receiver(*watched) as signals, ExitStack() as terminal:
+        with anyio.open_signal_receiver(*watched) as signals, self._terminal:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._obey, signals, tasks)
                 try:
                     with self._scope:
                         self.process = await begin()
                         async with self.process as process:
-                            await self._be(process, tasks, terminal)
+                            await self._be(process, tasks)
                 except Exception as error:
                     failure = error  # out of the task group, which would wrap it
                 tasks.cancel_scope.cancel()
@@ -105,9 +106,9 @@ class Joint:
             say("")  # the cursor is wherever the process had it
         return self.parting
 
-    async def _be(self, process: Process, tasks: TaskGroup, terminal: ExitStack) -> None:
+    async def _be(self, process: Process, tasks: TaskGroup) -> None:
         if os.isatty(0) and (self._feed is Feed.KEYS or (self._tty and self._feed.reads)):
-            terminal.enter_context(console.raw(0, signals=not self._tty))
+            self._terminal.enter_context(console.raw(0, signals=not self._tty))
         if self._feed.reads:
             tasks.start_soon(self._listen)
             tasks.start_soon(self._write, process)
@@ -119,6 +120,7 @@ class Joint:
 
     def _part(self, why: Parting) -> None:
         self.parting = why
+        self._terminal.close()  # what is left to do may take a while
         self._scope.cancel()
 
     # --- output -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -149,13 +149,12 @@ async def serve(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # nohup(1) has SIGHUP ignored, and means it.
     endings = [each for each in _ENDINGS if signal.getsignal(each) != signal.SIG_IGN]
-    with trio.open_signal_receiver(*endings) as signals:
-        listeners = [
-            listener
-            for each in addresses
-            if each.kind != "stdio"
-            for listener in await listen(each)
-        ]
+    with trio.open_signal_receiver(*endings) as signals, ExitStack() as bound:
+        listeners: list[Listener] = []
+        for each in addresses:
+            for listener in await listen(each) if each.kind != "stdio" else []:
+                bound.callback(listener.close)
+                listeners.append(listener)
         async with Node.open(settings) as node, trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(node.accept, listener)

@@ -7,8 +7,8 @@ process itself be killed.
 import fcntl
 import json
 import os
+import re
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -209,6 +209,10 @@ class Person:
         before, self.seen = self.seen[:at], self.seen[at + len(text.encode()) :]
         return before.decode()
 
+    def text(self) -> str:
+        """What was seen and not waited for, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.seen.decode())
+
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
 
@@ -245,8 +249,3 @@ def eventually(condition: Any) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def interrupt(program: Program | Person) -> None:
-    """Ctrl-C, for a program without a terminal."""
-    program.signal(signal.SIGINT)
