@@ -276,19 +276,27 @@ void process_release(struct process *p)
 void process_exited(struct process *p)
 {
     siginfo_t info = {0};
-    if (waitid(P_PIDFD, (id_t)p->exit.fd, &info, WEXITED | WNOHANG) == 0) {
+    if (waitid(P_PIDFD, (id_t)p->exit.fd, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
         if (info.si_pid == 0)
             return; /* not yet */
         p->exit_kind = info.si_code;
         p->exit_status = info.si_status;
     } /* else somebody else reaped it, or SIGCHLD is ignored: the status is lost and exit_kind stays 0 */
     p->exited = true;
-    source_close(p->engine, &p->exit);
+    source_want(p->engine, &p->exit, 0);
+    p->next_zombie = p->engine->zombies;
+    p->engine->zombies = p;
     /* What it wrote before it ended is in its pipes now: that comes before the mark. */
     for (int i = 0; i < 2; i++)
         drain(p, i);
     mark(p, LOG_EXITED, EVENT_EXITED);
     check_ended(p);
+}
+
+void process_reap(struct process *p)
+{
+    waitid(P_PIDFD, (id_t)p->exit.fd, &(siginfo_t){0}, WEXITED | WNOHANG);
+    source_close(p->engine, &p->exit);
 }
 
 /* signal(7): the numbers that all architectures of ours share; those above are real-time signals. */

@@ -42,6 +42,7 @@ struct process {
     bool pipe_grown[2];
     uint32_t read_size[2]; /* of the next read: grows with what comes, so that a short output needs no large ring */
     struct source exit; /* pidfd */
+    struct process *next_zombie;
     struct source input;
     bool input_closing; /* close once the queue is empty */
     int input_error;    /* why the program can no longer be written to */
@@ -107,5 +108,6 @@ void process_unstall(struct process *process);
 void process_readable(struct process *process, int index, uint32_t events);
 void process_writable(struct process *process);
 void process_exited(struct process *process);
+void process_reap(struct process *process);
 
 #endif

@@ -141,6 +141,17 @@ static void flush_dirty(struct engine *engine)
     }
 }
 
+/* The kernel takes its time to bury a process: news of its end has gone out by now. */
+static void reap_zombies(struct engine *engine)
+{
+    struct process *process = engine->zombies;
+    engine->zombies = NULL;
+    for (struct process *next; process; process = next) {
+        next = process->next_zombie;
+        process_reap(process);
+    }
+}
+
 static int64_t nanoseconds(void)
 {
     struct timespec now;
@@ -165,6 +176,7 @@ bool engine_poll(struct engine *engine)
             if (((struct source *)ready[i].data.ptr)->kind == SOURCE_EXIT)
                 handle(engine, ready[i].data.ptr, ready[i].events);
         flush_dirty(engine);
+        reap_zombies(engine);
         if (nanoseconds() > until)
             break;
     }

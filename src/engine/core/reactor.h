@@ -37,7 +37,7 @@ enum event_kind {
     EVENT_DRAINED,  /* channel: everything queued has left, as asked by channel_notify_drained() */
     EVENT_MARK,     /* cursor: stands at record `number`, a mark (of kind `error`), to be encoded by the caller */
     EVENT_GAP,      /* cursor: records number to last are gone, with them `bytes` of each stream */
-    EVENT_EXITED,   /* process: reaped */
+    EVENT_EXITED,   /* process: exited, and reaped */
     EVENT_ENDED,    /* process: exited and all its output is at its end */
     EVENT_NEWS,     /* process: its log has grown, as asked by process->watched */
     EVENT_WRITTEN,  /* process: the write with ticket `number` is over; error 0 or errno */
@@ -63,6 +63,7 @@ struct engine {
     size_t event_count, event_cap;
     bool out_of_memory; /* an event was lost: the caller must raise */
     struct channel *dirty, **dirty_end; /* channels with something to flush */
+    struct process *zombies; /* whose end was told, to be waited for before the caller hears of it */
     struct process *stalled;            /* whose log may not grow */
     uint64_t turn; /* counts calls of engine_poll() */
     uint64_t next_ticket;
