@@ -6,6 +6,7 @@ only one at a time may iterate over a process.
 """
 
 import os
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -78,14 +79,22 @@ class _Caller:
     def __call__(
         self, function: Callable[_P, Awaitable[_T]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
+        over = threading.Event()
+
         async def call() -> _T:
-            return await function(*args, **kwargs)
+            try:
+                return await function(*args, **kwargs)
+            finally:
+                over.set()
 
         future = self._portal.start_task_soon(call)
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # of a call that Ctrl-C interrupted; of no effect on one that failed
+            # Ctrl-C: the call has to end its program before the caller goes on. A call that raised
+            # by itself is over already.
+            future.cancel()
+            over.wait()
             raise
 
 

@@ -117,6 +117,7 @@ class Node:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._cwd = os.fsdecode(parse_path_uri(session.info.cwd or "file:///"))
 
     @property
     def info(self) -> EnvironmentInfo:
@@ -126,7 +127,7 @@ class Node:
     @property
     def cwd(self) -> str:
         """The node's own working folder, where programs run unless told otherwise."""
-        return os.fsdecode(parse_path_uri(self.info.cwd or "file:///"))
+        return self._cwd
 
     @property
     def session_id(self) -> str:

@@ -307,6 +307,26 @@ async def test_dropped_output_is_a_gap_of_the_right_size(node: Node) -> None:
     assert seen + lost == size + 4
 
 
+async def test_skipping_to_the_end_shows_the_present(node: Node) -> None:
+    position = gaps = 0
+    async with await node.start(["yes"]) as process:
+        while True:
+            await process.skip_to_end()
+            items = await process.take()
+            if gaps > 5 and process.returncode is None:
+                await process.terminate()
+            for item in items:
+                if isinstance(item, Gap):
+                    gaps += 1
+                    position += item.bytes["stdout"]
+                else:
+                    assert item.offset == position
+                    position += len(item.data)
+            if not items:
+                break
+    assert position == process.totals["stdout"].bytes
+
+
 async def test_read_looks_without_taking(node: Node) -> None:
     async with await node.start(["echo", "hello"]) as process:
         await process.wait()

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from execnode.client import Node, Output, Process, Retention, SessionLost, connect
+from execnode.client import Gap, Node, Output, Process, Retention, SessionLost, connect
 from tests.client.conftest import running_node
 from tests.client.proxy import cutting_proxy
 
@@ -103,6 +103,30 @@ async def test_a_process_writes_on_while_its_client_is_away(
             proxy.open()
             assert await digest(process) == hashlib.sha256(bytes(size)).hexdigest()
             assert process.totals["stdout"].bytes == size
+
+
+async def test_what_is_dropped_while_away_is_counted(node_url: str, socket_dir: Path) -> None:
+    size = 16 * MIB
+    retention = Retention("drop-oldest", MIB)
+    with anyio.fail_after(50):
+        async with cutting_proxy(node_url, socket_dir) as proxy, connect(proxy.url) as node:
+            command = ["sh", "-c", f"echo first; read x; head -c {size} /dev/zero; touch $0", "end"]
+            process = await node.start(command, cwd=socket_dir, stdin=True, retention=retention)
+            first = await process.__anext__()
+            assert isinstance(first, Output)
+            await process.write(b"go\n")
+            proxy.shut()
+            await appears(socket_dir / "end")
+            proxy.open()
+            seen, lost = len(first.data), 0
+            async for item in process:
+                if isinstance(item, Gap):
+                    lost += item.bytes["stdout"]
+                else:
+                    assert item.offset == seen + lost
+                    seen += len(item.data)
+            assert seen + lost == size + 6
+            assert lost >= size - 2 * MIB
 
 
 async def test_requests_wait_while_the_node_is_away(node_url: str, socket_dir: Path) -> None:
