@@ -52,8 +52,10 @@ _logger = logging.getLogger(__name__)
 _STRANGERS_FRAME: Final = 65536
 # Seconds a stranger has for showing it.
 _STRANGERS_TIME: Final = 10.0
-# Seconds for answers to leave after the peer has ended its side.
+# Seconds for answers to leave before a connection is ended.
 _FAREWELL: Final = 5.0
+# Events that are something the peer has sent.
+_FROM_THE_PEER: Final = frozenset({_pty.FRAME, _pty.QUEUED, _pty.EOF, _pty.OVERSIZE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,10 @@ class Connection:
         self.codec = codec
         self.peer = peer
         self.session: Session | None = None
-        self.acks = False
         self.ready = False  # `initialized` was received
         self.closed = trio.Event()
         self._over = trio.Event()
+        self._leaving = False  # nothing more is taken from the peer
 
     async def run(self, in_fd: int, out_fd: int) -> None:
         """Serve on these descriptors (one twice for a socket; they are taken over) until it ends.
@@ -105,14 +107,20 @@ class Connection:
             self.channel.close()
             self.closed.set()
 
+    def welcome(self, session: Session, *, acks: bool) -> None:
+        """The peer is known now. It may send on at once, without waiting for an answer."""
+        self.session = session
+        self.channel.ready(max_frame=self.node.settings.max_frame, acks=acks)
+
     def end(self) -> None:
         """End the connection at once; what has not left is lost."""
         self._over.set()
 
     def end_politely(self) -> None:
         """End the connection when the answers that are queued have left, or after a while."""
-        if self._over.is_set():
+        if self._leaving or self._over.is_set():
             return
+        self._leaving = True
         self.channel.notify_drained()
         self.tasks.start_soon(self._end_after, _FAREWELL)
 
@@ -121,7 +129,7 @@ class Connection:
     def dispatch(self, event: tuple[Any, ...]) -> None:
         """Take an event of the engine (environment/local/pump.py)."""
         kind = event[0]
-        if self._over.is_set():
+        if self._over.is_set() or (self._leaving and kind in _FROM_THE_PEER):
             return
         if kind == _pty.FRAME:
             self._receive(event[2])
@@ -153,14 +161,13 @@ class Connection:
             self.end()
 
     def _refuse_frame(self, size: int) -> None:
-        limit = self.node.settings.max_frame if self.session else _STRANGERS_FRAME
-        self._send_error(
-            UNREADABLE_ID,
-            invalid_request(
-                f"a frame of {size} bytes is over the limit of {limit} bytes; send less at once, "
-                "or start the node with a higher --max-frame; the connection ends here"
-            ),
-        )
+        if self.peer.token is not None and self.session is None:
+            limit = f"{_STRANGERS_FRAME} bytes before `initialize`; send less until then"
+        else:
+            limit = f"{self.node.settings.max_frame} bytes; send less at once, or start the node "
+            limit += "with a higher --max-frame"
+        remark = f"a frame of {size} bytes is over the limit of {limit}; the connection ends here"
+        self._send_error(UNREADABLE_ID, invalid_request(remark))
         self.end_politely()
 
     # --- requests ---------------------------------------------------------------------------------
@@ -226,7 +233,6 @@ class Connection:
         if message.method == methods.INITIALIZED:
             if not self.ready:
                 self.ready = True
-                self.channel.ready(max_frame=self.node.settings.max_frame, acks=self.acks)
                 self.node.sessions.stream(self.session)
             return True
         if message.method != methods.PROCESS_ACK or not self.ready:
