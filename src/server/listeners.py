@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import pwd
@@ -13,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import trio
 
@@ -53,17 +52,22 @@ def parse_address(url: str) -> Address:
     """
     if url in ("stdio", "stdio://"):
         return Address("stdio")
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise ListenError(f"{url}: {error}") from None
+    path = os.fsdecode(unquote_to_bytes(parts.path))
+    more = bool(parts.query or parts.fragment)
     if parts.scheme == "unix":
-        if parts.netloc or not parts.path.startswith("/"):
-            raise ListenError(f"{url}: a Unix socket is written unix:///absolute/path.sock")
-        return Address("unix", path=parts.path)
+        if parts.netloc or more or not path.startswith("/") or "\0" in path:
+            raise ListenError(
+                f"{url}: a Unix socket is written unix:///absolute/path.sock, "
+                "with %23 for # and %3F for ? in the path"
+            )
+        return Address("unix", path=path)
     if parts.scheme == "tcp":
-        if not parts.hostname or port is None or parts.path not in ("", "/"):
+        if more or "@" in parts.netloc or not parts.hostname or port is None or path not in "/":
             raise ListenError(f"{url}: a TCP address is written tcp://HOST:PORT (port 0: any)")
         return Address("tcp", host=parts.hostname, port=port)
     raise ListenError(
@@ -89,9 +93,7 @@ class Listener:
         while True:
             try:
                 client, address = await self._socket.accept()
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                    raise
+            except OSError as error:  # no descriptor left, or the peer's trouble: see accept(2)
                 _logger.warning("%s: no connection can be taken now: %s", self.url, error)
                 await trio.sleep(_PAUSE)
                 continue
@@ -110,9 +112,10 @@ class Listener:
     def close(self) -> None:
         """Listen no longer. The socket's file goes, unless it is somebody else's by now."""
         self._socket.close()
-        if self._path is not None and _identity(self._path) == self._identity:
+        path, self._path = self._path, None
+        if path is not None and _identity(path) == self._identity:
             with suppress(OSError):
-                self._path.unlink()
+                path.unlink()
 
 
 async def listen(address: Address) -> list[Listener]:
@@ -133,7 +136,7 @@ def _tcp_url(sock: trio.socket.SocketType) -> str:
 
 def _listen_unix(path: Path) -> Listener:
     """Bind a socket that only this user can connect to."""
-    url = f"unix://{path}"
+    url = f"unix://{quote(os.fsencode(path))}"
     _remove_stale(path, url)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -160,14 +163,17 @@ def _remove_stale(path: Path, url: str) -> None:
     if not stat.S_ISSOCK(kind):
         raise ListenError(f"{url}: there is something else than a socket; choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:  # somebody listens, if slowly
+            pass
         except OSError as error:
             raise ListenError(f"{url}: {error}") from None
-        else:
-            raise ListenError(f"{url}: another node listens there already")
+    raise ListenError(f"{url}: another node listens there already")
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

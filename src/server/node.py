@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -116,7 +116,7 @@ class Node:
             f"this node has its limit of {limit} connections; close one, "
             "or start the node with a higher --max-connections"
         )
-        with socket.socket(fileno=descriptor) as peer:
+        with socket.socket(fileno=descriptor) as peer, suppress(OSError):  # it may have left
             peer.setblocking(False)
             peer.send(frame(self._codec.encode(error.to_answer(UNREADABLE_ID))))
 
