@@ -119,16 +119,25 @@ class Pump:
         """
         deadline = time.monotonic() + PATIENCE
         while True:
-            self._poll()
-            worked = sum(peer.work() for peer in self.peers)
+            worked = self.turn()
             if condition():
                 return
             left = deadline - time.monotonic()
             assert left > 0, f"it did not happen; the last events were {self.events[-10:]}"
             if not self.engine.busy and not worked:
-                self._wait(min(left, look))
+                self.wait(min(left, look))
 
-    def _wait(self, seconds: float) -> None:
+    def turn(self) -> bool:
+        """Poll once and move what the peers can; whether they could."""
+        for event in self.engine.poll():
+            self.events.append(event)
+            self.on_event(event)
+            if self.answering and event[0] in (_pty.MARK, _pty.GAP):
+                answer(event)
+        return sum(peer.work() for peer in self.peers) > 0
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until there is something to do, at most so long."""
         reads: list[Any] = [self.engine, *(peer.socket for peer in self.peers if peer.reading)]
         writes = [peer.socket for peer in self.peers if peer.unsent]
         self.engine.waited_for = True
@@ -156,13 +165,6 @@ class Pump:
 
     def of(self, kind: int) -> list[tuple[Any, ...]]:
         return [event for event in self.events if event[0] == kind]
-
-    def _poll(self) -> None:
-        for event in self.engine.poll():
-            self.events.append(event)
-            self.on_event(event)
-            if self.answering and event[0] in (_pty.MARK, _pty.GAP):
-                answer(event)
 
 
 def answer(event: tuple[Any, ...]) -> None:
