@@ -27,7 +27,7 @@ def attach(target: Target, ref: str, *, tail: bool, stdin: bool | None) -> int:
             feed = _feed(stdin, tty=info.tty)
             joint = Joint(Streams(tail=tail), feed=feed, tty=info.tty, owner=False)
             try:
-                parting = await joint.run(begin)
+                parting = await joint.run(node, begin)
             except (ConnectionError, ProtocolError) as error:
                 raise Failure(f"{error}", code=LOST) from None
         return _exit_code(joint, parting, info.ref)

@@ -19,6 +19,7 @@ from anyio.abc import TaskGroup
 
 from execnode.client.channel import Gap
 from execnode.client.errors import AnswerLost, ProtocolError
+from execnode.client.node import Node
 from execnode.client.process import Process
 
 from . import console
@@ -82,7 +83,7 @@ class Joint:
         self.number = 0
         """The signal that interrupted."""
 
-    async def run(self, begin: Callable[[], Awaitable[Process]]) -> Parting:
+    async def run(self, node: Node, begin: Callable[[], Awaitable[Process]]) -> Parting:
         """Begin the process, and be it until it has ended or we leave it.
 
         Raises what `begin` and taking output raise, and OSError when output cannot be written.
@@ -92,6 +93,8 @@ class Joint:
         with anyio.open_signal_receiver(*watched) as signals, self._terminal:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._obey, signals, tasks)
+                if os.isatty(2):
+                    tasks.start_soon(self._watch_connection, node)
                 try:
                     with self._scope:
                         self.process = await begin()
@@ -137,6 +140,15 @@ class Joint:
             self._sink.ended(process)
         except OutputGone:
             self._part(Parting.OUTPUT_GONE)
+
+    async def _watch_connection(self, node: Node) -> None:
+        """Tell why nothing happens when the connection is lost."""
+        told = False
+        while True:
+            await anyio.sleep(_PATIENCE)
+            if told == node.connected:
+                told = not told
+                say(f"execnode: connection {'lost; connecting again' if told else 'is back'}")
 
     async def _explain(self, process: Process) -> None:
         """Tell why nothing happens when it has ended and its output has not."""

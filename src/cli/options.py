@@ -39,10 +39,8 @@ class Verb(click.Command):
             formatter.write(f"  # {remark}\n  {command}\n")
 
 
-def size(value: str | int) -> int:
+def size(value: str) -> int:
     """Bytes: `4096`, `64K`, `16M`, `1G`, by powers of 1024. Raises click.BadParameter."""
-    if isinstance(value, int):
-        return value
     match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
     if match is None:
         raise click.BadParameter(f"{value!r} is not a size like 4096, 64K, 16M or 1G")
@@ -52,20 +50,16 @@ def size(value: str | int) -> int:
     return number
 
 
-def time(value: str | float) -> float:
+def time(value: str) -> float:
     """Seconds: `1.5`, `90s`, `5m`, `2h`, `7d`, `200ms`. Raises click.BadParameter."""
-    if isinstance(value, int | float):
-        return float(value)
     match = re.fullmatch(r"(\d{1,15}(?:\.\d*)?|\.\d+)(ms|[smhd]?)", value.strip())
     if match is None:
         raise click.BadParameter(f"{value!r} is not a time like 1.5, 90s, 5m, 2h or 7d")
     return float(match[1]) * _TIME_UNITS[match[2]]
 
 
-def variable(value: str | tuple[str, str]) -> tuple[str, str]:
+def variable(value: str) -> tuple[str, str]:
     """`NAME=VALUE`, or `NAME` for the value that it has here. Raises click.BadParameter."""
-    if isinstance(value, tuple):
-        return value
     name, equals, text = value.partition("=")
     if not name:
         raise click.BadParameter(f"{value!r} has no name; write NAME=VALUE")
@@ -76,13 +70,11 @@ def variable(value: str | tuple[str, str]) -> tuple[str, str]:
     return name, os.environ[name]
 
 
-def retention(value: str | tuple[str | None, int | None]) -> tuple[str | None, int | None]:
+def retention(value: str) -> tuple[str | None, int | None]:
     """`block`, `drop-oldest`, a size, or `MODE:SIZE`: (mode or None, bytes or None).
 
     Raises click.BadParameter.
     """
-    if isinstance(value, tuple):
-        return value
     mode, colon, number = value.partition(":")
     if mode in ("block", "drop-oldest"):
         return mode, size(number) if colon else None

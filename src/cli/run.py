@@ -70,14 +70,14 @@ async def _stay(order: Order, target: Target) -> int:
         async def begin() -> Process:
             return await _start(node, order, stdin=feed.reads)
 
-        parting = await _join(joint, begin)
+        parting = await _join(joint, node, begin)
     return _exit_code(joint, parting)
 
 
-async def _join(joint: Joint, begin: Callable[[], Awaitable[Process]]) -> Parting:
+async def _join(joint: Joint, node: Node, begin: Callable[[], Awaitable[Process]]) -> Parting:
     """`Joint.run`; what goes wrong once the command has started is told as such."""
     try:
-        return await joint.run(begin)
+        return await joint.run(node, begin)
     except (ConnectionError, ProtocolError) as error:
         raise Failure(f"{error}", "how the command ended is not known", LOST) from error
     except OSError as error:

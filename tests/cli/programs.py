@@ -9,12 +9,15 @@ import json
 import os
 import re
 import select
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +26,7 @@ __all__ = [
     "PATIENCE",
     "Person",
     "Program",
+    "Relay",
     "RunningNode",
     "alive",
     "eventually",
@@ -150,6 +154,48 @@ class RunningNode(Program):
         """What `ps` says of a process."""
         done = self.run("ps", "--all", "--json")
         return next(each for each in lines(done.stdout) if each["ref"] == ref)
+
+
+class Relay:
+    """Passes one connection at a time on to a Unix socket, while it is told to."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._path = str(folder / "relay.sock")
+        self._target = url.removeprefix("unix://")
+        self._sockets: list[socket.socket] = []
+        self.url = f"unix://{self._path}"
+
+    def open(self) -> None:
+        """Take a connection, now or later."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self._path)
+        listener.listen()
+        self._sockets = [listener]
+        threading.Thread(target=self._serve, args=(listener,)).start()
+
+    def cut(self) -> None:
+        """Break the connection, and take none."""
+        Path(self._path).unlink()
+        for each in self._sockets:
+            each.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, listener: socket.socket) -> None:
+        with listener:
+            client, _ = listener.accept()
+        with client, socket.socket(socket.AF_UNIX) as node:
+            node.connect(self._target)
+            self._sockets = [client, node]
+            back = threading.Thread(target=_copy, args=(node, client))
+            back.start()
+            _copy(client, node)
+            back.join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 class Person:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from execnode.cli.console import Escape
-from tests.cli.programs import Person, RunningNode, alive, eventually
+from tests.cli.programs import Person, Relay, RunningNode, alive, eventually
 
 LEAVE = "\x1d\x1d\x1d"
 SHELL = ["--tty", "--env", "PS1=remote> ", "--", "bash", "--norc", "--noediting"]
@@ -161,6 +161,23 @@ def test_somebody_who_waits_for_output_that_is_held_open_is_told(
     someone.sees("it has ended; something that it started still holds its output")
     someone.type("\x03")
     assert someone.ends() == 4
+
+
+def test_a_lost_connection_is_told_and_made_again(
+    person: type[Person], node: RunningNode, socket_dir: Path
+) -> None:
+    relay = Relay(socket_dir, node.url)
+    relay.open()
+    someone = person("run", *SHELL, env={"EXECNODE_NODE": relay.url})
+    someone.sees("remote> ")
+    relay.cut()
+    someone.sees("execnode: connection lost; connecting again\r\n")
+    someone.type("echo typed-meanwhile-$((20+3))\r")
+    relay.open()
+    someone.sees("typed-meanwhile-23\r\n")
+    someone.sees("execnode: connection is back\r\n")
+    someone.type("exit 7\r")
+    assert someone.ends() == 7
 
 
 # ---- attach --------------------------------------------------------------------------------------

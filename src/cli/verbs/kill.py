@@ -27,8 +27,8 @@ __all__ = ["command"]
 @click.option(
     "--grace",
     type=time,
-    default=5.0,
-    show_default="5s",
+    default="5s",
+    show_default=True,
     help="How long it has after SIGTERM before SIGKILL.",
 )
 @json_option("Print one JSON object a line for each process.")

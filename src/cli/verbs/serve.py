@@ -57,38 +57,38 @@ __all__ = ["command"]
 @click.option(
     "--session-ttl",
     type=time,
-    default=80.0,
-    show_default="80s",
+    default="80s",
+    show_default=True,
     help="How long the processes of a client that is away are kept, unless it asks otherwise.",
 )
 @click.option(
     "--max-session-ttl",
     type=time,
-    default=7 * 86400.0,
-    show_default="7d",
+    default="7d",
+    show_default=True,
     help="The most that it may ask for.",
 )
 @click.option(
     "--keep-finished",
     type=time,
-    default=80.0,
-    show_default="80s",
+    default="80s",
+    show_default=True,
     help="How long the output of a process that has ended is kept.",
 )
 @click.option(
     "--shutdown-grace",
     type=time,
-    default=2.0,
-    show_default="2s",
+    default="2s",
+    show_default=True,
     help="At the end, how long processes have after SIGTERM before SIGKILL.",
 )
 @click.option("--keep-children", is_flag=True, help="At the end, leave processes alone.")
 @click.option("--no-cgroups", is_flag=True, help="Do not use cgroups to end processes.")
 @click.option(
-    "--memory", type=size, default=1 << 30, show_default="1G", help="Output kept in memory, in all."
+    "--memory", type=size, default="1G", show_default=True, help="Output kept in memory, in all."
 )
 @click.option(
-    "--spill", type=size, default=64 << 30, show_default="64G", help="Output kept on disk, in all."
+    "--spill", type=size, default="64G", show_default=True, help="Output kept on disk, in all."
 )
 @click.option(
     "--spill-dir",
@@ -98,22 +98,37 @@ __all__ = ["command"]
 @click.option(
     "--max-retention",
     type=size,
-    default=4 << 30,
-    show_default="4G",
+    default="4G",
+    show_default=True,
     help="The most output that a client may have kept for one process.",
 )
 @click.option(
     "--max-frame",
     type=size,
-    default=16 << 20,
-    show_default="16M",
+    default="16M",
+    show_default=True,
     help="The largest message taken.",
 )
-@click.option("--max-sessions", type=click.IntRange(1), default=1024, show_default=True)
-@click.option("--max-connections", type=click.IntRange(1), default=1024, show_default=True)
+@click.option(
+    "--max-sessions",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1024,
+    show_default=True,
+    help="Clients, those that are away included.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    metavar="N",
+    default=1024,
+    show_default=True,
+    help="Clients that are connected.",
+)
 @click.option(
     "--max-processes",
     type=click.IntRange(1),
+    metavar="N",
     default=1024,
     show_default=True,
     help="Running processes of one session.",
@@ -121,9 +136,10 @@ __all__ = ["command"]
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
+    metavar="LEVEL",
     default="warning",
     show_default=True,
-    help="What is logged to stderr.",
+    help="What is logged to stderr: debug, info, warning or error.",
 )
 def command(urls: tuple[str, ...], **options: Any) -> None:
     """Run a node, until SIGTERM or Ctrl-C; a second one ends it at once.
