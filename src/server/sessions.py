@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import trio
@@ -116,7 +117,7 @@ class Sessions:
 
     def open(self, connection: Connection, client_name: str, ttl_ms: int | None) -> Session:
         """A new session, attached. Raises RpcError -32600 when there are too many."""
-        if len(self._sessions) >= self._limit:
+        if len(self._sessions) >= self._limit and not self._make_room():
             raise invalid_request(
                 f"this node has its limit of {self._limit} sessions; end one, "
                 "or start the node with a higher --max-sessions"
@@ -181,6 +182,19 @@ class Sessions:
         """A process of another session is looked at from this one."""
         session.viewed[name] = process
         process.known_to[session] = name
+
+    def _make_room(self) -> bool:
+        """End a session that nobody is connected to and that holds nothing, the nearest its end."""
+        idle = [
+            (session.expires_at, session)
+            for session in self._sessions.values()
+            if session.expires_at is not None
+            and not session.own
+            and not self._execs.leftovers_of(session)
+        ]
+        if idle:
+            self._end(min(idle, key=itemgetter(0))[1])
+        return bool(idle)
 
     def _end(self, session: Session) -> None:
         if self._sessions.pop(session.id, None) is None:

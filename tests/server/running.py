@@ -109,7 +109,11 @@ class NodeProcess:
     def connect(self, url: str | None = None, **params: object) -> Wire:
         """A connection that is through with its handshake."""
         wire = Wire.to(url or self.url)
-        wire.handshake(**params)
+        try:
+            wire.handshake(**params)
+        except BaseException:
+            wire.close()
+            raise
         return wire
 
     @property

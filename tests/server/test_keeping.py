@@ -48,6 +48,17 @@ def test_a_finished_process_is_forgotten_after_a_while_and_its_name_is_free(laun
     node.check()
 
 
+def test_a_node_that_keeps_nothing_still_sleeps(launch: Launch) -> None:
+    limits = ExecLimits(keep_seconds=0)
+    node = launch(NodeSettings(execs=ExecSettings(limits=limits)))
+    with node.connect() as wire:
+        assert wire.run("echo one").stdout == b"one\n"
+        before = node.processor_seconds()
+        assert wire.silent(0.3)
+        assert node.processor_seconds() - before < 0.1
+        assert eventually(lambda: not known(wire))
+
+
 def test_a_finished_process_is_kept_for_its_time(wire: Wire) -> None:
     wire.run("echo one")
     result = wire.request("process/read", processId="p")

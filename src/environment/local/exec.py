@@ -45,8 +45,9 @@ _CGROUP_REFUSED: Final = frozenset(
         errno.ENOENT,
     }
 )
-# Seconds between looks for the leftovers of finished processes and for orphans to bury.
+# Seconds between looks for what is left of finished processes: at most, and at least.
 _HOUSEKEEPING: Final = 5.0
+_SHORTEST: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,16 +293,19 @@ class LocalExec:
 
     async def _keep_house(self) -> None:
         """Forget the finished when their time is over, bury orphans, give back emptied places."""
+        limits = self.settings.limits
         while True:
             now = anyio.current_time()
-            while self._finished and self._finished[0][0] <= now:
+            for _ in range(len(self._finished)):
+                if self._finished[0][0] > now and len(self._finished) <= limits.kept:
+                    break
                 self._forget_oldest()
             self._trees.reap()
             emptied = [p for p in self._leftovers if self._trees.release(p.place)]
             self._leftovers.difference_update(emptied)
             if self._guardian is not None:
                 self._post_guardian()
-            await anyio.sleep(min(_HOUSEKEEPING, self.settings.limits.keep_seconds))
+            await anyio.sleep(min(_HOUSEKEEPING, max(limits.keep_seconds, _SHORTEST)))
 
 
 def _subject(error: SpawnError, request: SpawnRequest) -> str | None:
