@@ -8,7 +8,7 @@ import anyio
 from anyio import CancelScope
 
 from execnode.protocol.codec import CborCodec
-from execnode.protocol.errors import ProtocolError, RpcError
+from execnode.protocol.errors import UNREADABLE_ID, ProtocolError, RpcError
 from execnode.protocol.framing import FrameDecoder, frame
 from execnode.protocol.messages import Answer, ErrorAnswer, Notification, Request, RequestId
 
@@ -83,8 +83,9 @@ class Connection:
             raise ProtocolError(f"the node made a request, {message.method}, which no node does")
         pending = self._pending.pop(message.id, None)
         if pending is None:
-            what = message.error.message if isinstance(message, ErrorAnswer) else "a result"
-            raise ProtocolError(f"an answer to no request of ours (id {message.id!r}): {what}")
+            if isinstance(message, ErrorAnswer) and message.id == UNREADABLE_ID:
+                raise RpcError.from_body(message.error)  # about the connection as a whole
+            raise ProtocolError(f"an answer to no request of ours, id {message.id!r}")
         if isinstance(message, Answer):
             pending.outcome = message
             if pending.on_result is not None:
@@ -133,8 +134,9 @@ class Connection:
             async with self._sending:
                 await self._transport.send(frame(message))
         except OSError as exc:
-            # The reader may not have noticed. Nobody shall find this connection alive from now on.
-            self._transport.close()
+            # The reader may not have noticed, and the node may have said why. From now on nobody
+            # shall find this connection alive.
+            self._transport.shut()
             with CancelScope(shield=True):
                 await self.ended.wait()
             raise LinkLost(str(exc)) from exc

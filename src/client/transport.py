@@ -89,6 +89,11 @@ class Transport:
         except (anyio.ClosedResourceError, ValueError) as exc:
             raise ConnectionAbortedError("the connection was closed here") from exc
 
+    def shut(self) -> None:
+        """Let nothing pass any more; what has arrived before can still be received."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close the socket; whoever waits on it gets ConnectionAbortedError. May be repeated."""
         if self._socket.fileno() < 0:

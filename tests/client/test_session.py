@@ -361,6 +361,18 @@ async def test_a_refused_session_is_told_as_it_is(socket_dir: Path) -> None:
                 pass
 
 
+async def test_a_refused_connection_is_told_as_it_is(socket_dir: Path) -> None:
+    async def script(peer: Peer) -> None:
+        link = await peer.accept()
+        await link.send(invalid_request("this node has its limit of connections").to_answer(-1))
+        await link.cut()  # before or after the client has sent something
+
+    async with scripted(socket_dir, script) as peer:
+        with pytest.raises(RpcError, match="limit of connections"):
+            async with connect(peer.url):
+                pass
+
+
 async def test_a_link_that_breaks_in_the_handshake_is_an_os_error(socket_dir: Path) -> None:
     async def script(peer: Peer) -> None:
         await (await peer.accept()).cut()
