@@ -288,6 +288,8 @@ class Peer:
             data = self.socket.recv(self.at_once)
         except BlockingIOError:
             return False
+        except ConnectionResetError:  # closed with something of ours unread
+            data = b""
         if not data:
             self.eof, self.reading = True, False
         self.received += len(data)

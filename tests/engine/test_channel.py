@@ -433,6 +433,35 @@ def test_closing_in_the_middle_leaves_the_others_alone(pump: Pump) -> None:
     pump.until(lambda: all(peer.eof for peer in peers[::2]))
 
 
+def test_nothing_is_told_of_what_was_closed(pump: Pump) -> None:
+    """But for what the same poll had to say already; owners are gone by then."""
+    peer = Peer(pump, hot=False)
+    other = Peer(pump)
+    process = pump.start(sh("seq 1 1000; exit 1"))
+    process.owner = peer.channel.owner = "owner"
+    other.attach(process)
+    for number in range(1000):
+        peer.request(number, "x")
+    late: list[object] = []
+
+    def close(event: tuple[Any, ...]) -> None:
+        late.append(event[1].owner if event[1] in (process, peer.channel) else None)
+        if event[1] is process:
+            process.close()
+        elif event[1] is peer.channel:
+            peer.channel.close()
+
+    pump.on_event = close
+    pump.until(lambda: late.count("owner") == 2)
+    peer.socket.close()
+    pump.peers.remove(peer)
+    pump.until_idle()
+    assert late.count("owner") == 2
+    assert len(frames(pump)) < 1000
+    assert (pump.engine.processes, pump.engine.channels) == (0, 1)
+    assert not other.streams["p"].closed
+
+
 # --- fairness and wake-ups ------------------------------------------------------------------------
 
 
