@@ -88,7 +88,7 @@ async def a_terminal(stage: Stage) -> None:
         terminal = Terminal(shell)
         await terminal.until("> ")
         await terminal.type("stty size\r", until="24 80\r\n> ")
-        await terminal.type("sh -c 'echo asleep; sleep 1000'\r", until="asleep\r\n")
+        await terminal.type("sh -c 'echo asleep; exec sleep 1000'\r", until="asleep\r\n")
         await terminal.type("\x03", until="> ")
         await shell.resize(40, 120)
         await terminal.type("stty size\r", until="40 120\r\n> ")

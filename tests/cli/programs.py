@@ -17,10 +17,12 @@ import tempfile
 import termios
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from execnode.client import ProcessInfo, blocking
 
 __all__ = [
     "PATIENCE",
@@ -129,6 +131,8 @@ class RunningNode(Program):
 
     def __init__(self, *options: str, env: dict[str, str] | None = None) -> None:
         super().__init__("serve", *options, env=env, stdin=subprocess.DEVNULL)
+        self._stack = ExitStack()
+        self._client: blocking.Node | None = None
         self.url = self.line()
         assert self.url, self.errors()
 
@@ -150,10 +154,20 @@ class RunningNode(Program):
         assert done.returncode == 0, done.stderr
         return done.stdout.decode().strip()
 
-    def process(self, ref: str) -> dict[str, Any]:
-        """What `ps` says of a process."""
-        done = self.run("ps", "--all", "--json")
-        return next(each for each in lines(done.stdout) if each["ref"] == ref)
+    def process(self, ref: str) -> ProcessInfo:
+        """What the node says of a process, asked without the command."""
+        if self._client is None:
+            self._client = self._stack.enter_context(blocking.connect(self.url, session_ttl=0))
+        return next(p for p in self._client.list(all_sessions=True) if p.ref == ref)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        super().__exit__(kind, value, traceback)
 
 
 class Relay:

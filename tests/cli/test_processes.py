@@ -16,7 +16,7 @@ WAITS = ["--", "sh", "-c", "echo ready; exec sleep 1000"]
 
 
 def ended(node: RunningNode, ref: str) -> bool:
-    return bool(node.process(ref)["closed"])
+    return node.process(ref).closed
 
 
 # ---- run --detach --------------------------------------------------------------------------------
@@ -26,12 +26,9 @@ def test_a_detached_command_goes_on_and_is_found_by_its_ref(node: RunningNode) -
     done = node.run("run", "--detach", "--json", *WAITS)
     [started] = lines(done.stdout)
     process = node.process(started["ref"])
-    assert (process["pid"], process["exited"], process["attached"]) == (
-        started["pid"],
-        False,
-        False,
-    )
-    assert process["argv"] == WAITS[1:]
+    assert (process.pid, process.returncode) == (started["pid"], None)
+    assert not process.attached
+    assert process.argv == WAITS[1:]
     assert alive(started["pid"])
 
 
@@ -39,7 +36,7 @@ def test_a_detached_command_that_writes_much_is_not_stopped(node: RunningNode) -
     script = "import os; [os.write(1, bytes(65536)) for _ in range(512)]"
     ref = node.detached("--", sys.executable, "-c", script)
     assert eventually(lambda: ended(node, ref))
-    assert node.process(ref)["bytes"]["stdout"] == 512 * 65536
+    assert node.process(ref).bytes["stdout"] == 512 * 65536
     logs = node.run("logs", ref)
     kept = len(logs.stdout)
     assert 15 << 20 < kept <= 16 << 20
@@ -64,7 +61,7 @@ def test_ps_lists_what_runs_in_columns(node: RunningNode) -> None:
     header, *rows = node.run("ps").stdout.decode().splitlines()
     assert header.split() == ["REF", "PID", "STATE", "STARTED", "CLIENT", "COMMAND"]
     [row] = [row for row in rows if row.startswith(ref)]
-    assert row.split()[1:3] == [str(node.process(ref)["pid"]), "running"]
+    assert row.split()[1:3] == [str(node.process(ref).pid), "running"]
     assert row.endswith("sh -c 'exec sleep 1000 # two words'")
     assert "execnode-cli, away" in row
 
@@ -86,7 +83,7 @@ def test_ps_shows_what_has_ended_if_asked(node: RunningNode) -> None:
 
 def test_ps_tells_when_only_the_output_is_left(node: RunningNode) -> None:
     ref = node.detached("--", "sh", "-c", "sleep 1000 & exit 4")
-    assert eventually(lambda: node.process(ref)["exited"])
+    assert eventually(lambda: node.process(ref).returncode is not None)
     [row] = [row for row in node.run("ps").stdout.decode().splitlines() if row.startswith(ref)]
     assert "exit 4, output open" in row
     assert node.run("kill", ref).returncode == 0
@@ -97,7 +94,7 @@ def test_control_characters_of_a_command_line_stay_harmless(node: RunningNode) -
     ref = node.detached("--", "sh", "-c", "exec sleep 1000", "\x1b[31mred\n")
     [row] = [row for row in node.run("ps").stdout.decode().splitlines() if row.startswith(ref)]
     assert row.endswith(r"'\x1b[31mred\n'")
-    assert node.process(ref)["argv"][-1] == "\x1b[31mred\n"
+    assert node.process(ref).argv[-1] == "\x1b[31mred\n"
 
 
 def test_ps_at_a_terminal_is_cut_to_its_width(person: type[Person], node: RunningNode) -> None:
@@ -107,7 +104,7 @@ def test_ps_at_a_terminal_is_cut_to_its_width(person: type[Person], node: Runnin
     rows = someone.text().splitlines()
     assert max(map(len, rows)) <= 90
     [row] = [row for row in rows if ref in row]
-    assert str(node.process(ref)["pid"]) in row
+    assert str(node.process(ref).pid) in row
     assert row.rstrip().endswith("…")
 
 
@@ -116,7 +113,7 @@ def test_ps_at_a_terminal_is_cut_to_its_width(person: type[Person], node: Runnin
 
 def test_logs_give_both_streams_apart_and_do_not_wait(node: RunningNode) -> None:
     ref = node.detached("--", "sh", "-c", "echo out; echo err >&2; exec sleep 1000")
-    assert eventually(lambda: node.process(ref)["bytes"] == {"stdout": 4, "stderr": 4})
+    assert eventually(lambda: node.process(ref).bytes == {"stdout": 4, "stderr": 4})
     done = node.run("logs", ref[:7])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"out\n", b"err\n")
     done = node.run("logs", "--only", "stderr", ref)
@@ -172,11 +169,11 @@ def test_looking_at_a_process_does_not_let_go_of_what_its_client_missed(
     script = "import os; [os.write(1, bytes(65536)) for _ in range(64)]"
     keep = "--retention", "block:128K"
     ref = node.detached(*keep, "--", sys.executable, "-c", script)
-    assert eventually(lambda: node.process(ref)["bytes"]["stdout"] >= 65536)
+    assert eventually(lambda: node.process(ref).bytes["stdout"] >= 65536)
     for _ in range(3):
         before = len(node.run("logs", ref).stdout)
         assert 0 < before <= 131072
-    assert not node.process(ref)["exited"]
+    assert node.process(ref).returncode is None
 
 
 # ---- attach, without a terminal ------------------------------------------------------------------
@@ -205,7 +202,7 @@ def test_a_reader_that_leaves_an_attach_does_not_end_the_process(
     assert attached.popen.stdout is not None
     attached.popen.stdout.close()
     assert attached.ends() == 141
-    assert not node.process(ref)["exited"]
+    assert node.process(ref).returncode is None
 
 
 def test_input_reaches_a_command_that_takes_it(
@@ -246,21 +243,21 @@ def test_kill_ends_the_whole_tree_and_waits_for_it(node: RunningNode, tmp_path: 
 def test_kill_lets_a_process_end_by_itself(node: RunningNode) -> None:
     script = "trap 'echo bye; exit 6' TERM; echo ready; while :; do sleep 0.01; done"
     ref = node.detached("--", "sh", "-c", script)
-    assert eventually(lambda: node.process(ref)["bytes"]["stdout"])
+    assert eventually(lambda: node.process(ref).bytes["stdout"])
     done = node.run("kill", ref)
     assert (done.returncode, done.stdout.decode()) == (0, f"{ref}\n")
     assert node.run("logs", ref).stdout == b"ready\nbye\n"
-    assert node.process(ref)["exitCode"] == 6
+    assert node.process(ref).returncode == 6
 
 
 def test_kill_can_only_signal(node: RunningNode) -> None:
     script = "trap 'echo USR1' USR1; echo ready; while :; do sleep 0.01; done"
     ref = node.detached("--", "sh", "-c", script)
-    assert eventually(lambda: node.process(ref)["bytes"]["stdout"] == 6)
+    assert eventually(lambda: node.process(ref).bytes["stdout"] == 6)
     done = node.run("kill", "--signal", "USR1", "--json", ref)
     assert lines(done.stdout) == [{"ref": ref, "signal": "USR1"}]
-    assert eventually(lambda: node.process(ref)["bytes"]["stdout"] == 11)
-    assert not node.process(ref)["exited"]
+    assert eventually(lambda: node.process(ref).bytes["stdout"] == 11)
+    assert node.process(ref).returncode is None
 
 
 def test_kill_of_several_does_what_it_can(node: RunningNode) -> None:
@@ -271,8 +268,8 @@ def test_kill_of_several_does_what_it_can(node: RunningNode) -> None:
     error, hint = done.stderr.decode().splitlines()
     assert error == "error: no process on this node is called nobody"
     assert hint == "hint: see: execnode ps --all"
-    assert node.process(one)["exited"]
-    assert node.process(other)["exited"]
+    assert node.process(one).returncode is not None
+    assert node.process(other).returncode is not None
 
 
 def test_kill_of_what_has_ended_is_no_error_but_a_signal_is(node: RunningNode) -> None:

@@ -200,7 +200,7 @@ def test_output_can_go_to_another_folder(socket_dir: Path) -> None:
     listen = ["--listen", f"unix://{socket_dir}/node.sock"]
     with RunningNode(*listen, "--spill-dir", str(spill), "--memory", "1M") as node:
         ref = node.detached("--retention", "8M", "--", "head", "-c", "6M", "/dev/zero")
-        assert eventually(lambda: node.process(ref)["closed"])
+        assert eventually(lambda: node.process(ref).closed)
         assert len(node.run("logs", ref).stdout) == 6 << 20
 
 

@@ -47,7 +47,7 @@ def test_the_window_size_follows_ours(person: type[Person], where: list[str]) ->
 def test_ctrl_c_is_a_key_for_the_command(person: type[Person], where: list[str]) -> None:
     someone = person("run", *where, *SHELL)
     someone.sees("remote> ")
-    someone.type("sh -c 'echo asleep; sleep 100'\r")
+    someone.type("sh -c 'echo asleep; exec sleep 100'\r")
     someone.sees("asleep\r\n")
     someone.type("\x03")
     someone.sees("remote> ")
@@ -200,7 +200,7 @@ def test_attaching_shows_what_was_there_and_passes_keys_and_size(
     second.sees("first-23\r\nremote> ")
     second.type("stty size\r")
     second.sees("40 120\r\n")
-    second.type("sh -c 'echo asleep; sleep 100'\r")
+    second.type("sh -c 'echo asleep; exec sleep 100'\r")
     second.sees("asleep\r\n")
     second.type("\x03")
     second.sees("remote> ")
@@ -213,7 +213,7 @@ def test_attaching_to_the_tail_shows_only_what_comes(
     person: type[Person], node: RunningNode
 ) -> None:
     ref = node.detached("--tty", "--", "sh", "-c", "echo before; read x; echo after $x")
-    assert eventually(lambda: node.process(ref)["bytes"]["pty"])
+    assert eventually(lambda: node.process(ref).bytes["pty"])
     someone = person("attach", "--tail", ref, env=node.env)
     assert eventually(lambda: someone.modes() != someone.modes_before)
     someone.type("this\r")
@@ -244,7 +244,7 @@ def test_ending_an_attach_leaves_the_process_alone(
     someone.signal(number)
     assert someone.ends() == 0
     assert someone.modes() == someone.modes_before
-    assert not node.process(ref)["exited"]
+    assert node.process(ref).returncode is None
 
 
 def test_without_its_own_terminal_a_process_gets_only_ctrl_c(
