@@ -438,8 +438,8 @@ def test_nothing_is_told_of_what_was_closed(pump: Pump) -> None:
     peer = Peer(pump, hot=False)
     other = Peer(pump)
     process = pump.start(sh("seq 1 1000; exit 1"))
-    process.owner = peer.channel.owner = "owner"
     other.attach(process)
+    process.owner = peer.channel.owner = "owner"
     for number in range(1000):
         peer.request(number, "x")
     late: list[object] = []
