@@ -265,6 +265,7 @@ def test_who_looks_sees_the_end_when_the_owner_has_gone(launch: Launch) -> None:
         for index, name in enumerate(("done", "running")):
             viewer.call("process/attach", processId=name, ref=owner.processes()[index]["ref"])
         owner.request("environment/status")
+        owner.until(lambda: "running" in owner.seen)
         owner.until(lambda: len(owner.seen["running"].stdout) == 2_000_000)
         owner.close()
         assert gone(pid)

@@ -131,7 +131,7 @@ static bool whole_frame_waits(const struct channel *ch)
 {
     const uint8_t *body;
     uint32_t size;
-    return !ch->paused && !ch->broken && !ch->oversize &&
+    return ch->buffer && !ch->paused && !ch->broken && !ch->oversize &&
            frame_split(ch->buffer + ch->start, ch->end - ch->start, ch->max_frame, &body, &size) != FRAME_PARTIAL;
 }
 

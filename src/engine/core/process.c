@@ -68,7 +68,8 @@ int process_start(struct engine *engine, const struct spawn_plan *plan, struct r
         error = source_want(engine, &p->exit, EPOLLIN);
     if (error) { /* the limit on epoll watches: end what cannot be watched */
         kill(-p->pid, SIGKILL);
-        waitid(P_PIDFD, (id_t)p->exit.fd, &(siginfo_t){0}, WEXITED);
+        while (waitid(P_PIDFD, (id_t)p->exit.fd, &(siginfo_t){0}, WEXITED) < 0 && errno == EINTR)
+            ;
         process_free(p);
         *stage = SPAWN_CLONE;
         return -error;
@@ -313,7 +314,10 @@ static const char *signal_name(int number)
         return names[number];
     if (number == SIGRTMAX)
         return "SIGRTMAX";
-    snprintf(real_time[number], sizeof real_time[number], "SIGRTMIN+%d", number - SIGRTMIN);
+    if (number < SIGRTMIN) /* two that the C library keeps for itself */
+        snprintf(real_time[number], sizeof real_time[number], "SIG%d", number);
+    else
+        snprintf(real_time[number], sizeof real_time[number], "SIGRTMIN+%d", number - SIGRTMIN);
     return real_time[number];
 }
 

@@ -78,7 +78,7 @@ enum write_result {
     WRITE_QUEUED,   /* *ticket will be answered by EVENT_WRITTEN */
     WRITE_CLOSED,   /* there is no standard input to write to */
     WRITE_FULL,     /* INPUT_QUEUE_MAX bytes wait already; nothing of this one was taken */
-    WRITE_FAILED,   /* *error is the errno; nothing of it reached the program */
+    WRITE_FAILED,   /* *error is the errno; it did not reach the program, or not whole */
 };
 
 /* `id` has at most WRITE_ID_MAX bytes; none: the write may be repeated. */
