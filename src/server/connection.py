@@ -8,6 +8,7 @@ connection and holds nothing up.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -93,7 +94,12 @@ class Connection:
         """
         stranger = self.peer.token is not None
         max_frame = _STRANGERS_FRAME if stranger else self.node.settings.max_frame
-        self.channel = self.node.execs.engine.open_channel(in_fd, out_fd, max_frame=max_frame)
+        try:
+            self.channel = self.node.execs.engine.open_channel(in_fd, out_fd, max_frame=max_frame)
+        except OSError:
+            for descriptor in {in_fd, out_fd}:
+                os.close(descriptor)
+            raise
         self.channel.owner = self
         try:
             async with trio.open_nursery() as self.tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+import select
 import socket
 import stat
 import struct
@@ -119,7 +120,13 @@ class Listener:
 
 
 async def listen(address: Address) -> list[Listener]:
-    """Bind an address; a host name may stand for several. Raises ListenError."""
+    """Bind an address; a host name may stand for several, and stdio for none.
+
+    Raises ListenError.
+    """
+    if address.kind == "stdio":
+        _check_stdio()
+        return []
     if address.kind == "unix":
         return [_listen_unix(Path(address.path))]
     try:
@@ -127,6 +134,17 @@ async def listen(address: Address) -> list[Listener]:
     except OSError as error:
         raise ListenError(f"tcp://{address.host}:{address.port}: {error}") from None
     return [Listener(_tcp_url(each.socket), each.socket, None) for each in listeners]
+
+
+def _check_stdio() -> None:
+    """What epoll(7) cannot wait for, a file or /dev/null, would never be read."""
+    with select.epoll() as poll:
+        try:
+            poll.register(0)
+        except OSError as error:
+            raise ListenError(
+                f"stdio: standard input has to be a pipe, a socket or a terminal: {error}"
+            ) from None
 
 
 def _tcp_url(sock: trio.socket.SocketType) -> str:

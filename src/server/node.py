@@ -91,11 +91,18 @@ class Node:
         try:
             while True:
                 descriptor, name = await listener.accept()
-                if len(self.connections) >= self.settings.max_connections:
-                    self._refuse(descriptor)
-                    continue
-                token = None if listener.local else self.settings.token
-                self._nursery.start_soon(self.connect, descriptor, descriptor, Peer(name, token))
+                limit = self.settings.max_connections
+                if not self.execs.accepting:
+                    self._refuse(descriptor, "this node is shutting down")
+                elif len(self.connections) >= limit:
+                    self._refuse(
+                        descriptor,
+                        f"this node has its limit of {limit} connections; close one, "
+                        "or start the node with a higher --max-connections",
+                    )
+                else:
+                    peer = Peer(name, None if listener.local else self.settings.token)
+                    self._nursery.start_soon(self.connect, descriptor, descriptor, peer)
         finally:
             listener.close()
 
@@ -107,15 +114,13 @@ class Node:
             await connection.run(in_fd, out_fd)
         except* OSError as group:
             _logger.warning("%s: the connection failed: %s", peer.name, group.exceptions[0])
+        except* Exception as group:  # a mistake of ours concerns nobody else's connection
+            _logger.error("%s: the connection failed", peer.name, exc_info=group)
         finally:
             self.connections.discard(connection)
 
-    def _refuse(self, descriptor: int) -> None:
-        limit = self.settings.max_connections
-        error = invalid_request(
-            f"this node has its limit of {limit} connections; close one, "
-            "or start the node with a higher --max-connections"
-        )
+    def _refuse(self, descriptor: int, reason: str) -> None:
+        error = invalid_request(reason)
         with socket.socket(fileno=descriptor) as peer, suppress(OSError):  # it may have left
             peer.setblocking(False)
             peer.send(frame(self._codec.encode(error.to_answer(UNREADABLE_ID))))
@@ -152,7 +157,7 @@ async def serve(
     with trio.open_signal_receiver(*endings) as signals, ExitStack() as bound:
         listeners: list[Listener] = []
         for each in addresses:
-            for listener in await listen(each) if each.kind != "stdio" else []:
+            for listener in await listen(each):
                 bound.callback(listener.close)
                 listeners.append(listener)
         async with Node.open(settings) as node, trio.open_nursery() as nursery:

@@ -267,7 +267,7 @@ def test_ten_thousand_requests_are_answered_when_they_are_read(
                 break
         flood.socket.settimeout(15)
         assert node.resident() - before < 8 * MIB
-        answered = []
+        answered: list[int] = []
         while len(answered) < count:
             if sent < len(requests):
                 flood.socket.setblocking(False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import secrets
+import signal
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
@@ -48,6 +49,8 @@ _CGROUP_REFUSED: Final = frozenset(
 # Seconds between looks for what is left of finished processes: at most, and at least.
 _HOUSEKEEPING: Final = 5.0
 _SHORTEST: Final = 0.05
+# Seconds for the output of killed processes to come to its end, when the node ends.
+_LAST_WORDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,20 +211,25 @@ class LocalExec:
                 self._forget(process)
 
     async def end_all(self, grace_ms: int) -> None:
-        """End every process, waiting until all have exited."""
+        """End every process with all it started, until all have exited and said their last."""
         living = list(self._living.values())
-        if not living:
-            return
         for process in living:
-            process.process.ended_by = "killed"
-            process.polite_signal()
+            if process.has_exited:  # what it left behind holds its output
+                self._trees.signal(process.place, signal.SIGTERM)
+            else:
+                process.process.ended_by = "killed"
+                process.polite_signal()
         with anyio.move_on_after(grace_ms / 1000):
             for process in living:
-                await process.wait()
-        left = [process for process in living if not process.has_exited]
-        self._trees.kill_all([process.place for process in left], [p.pid for p in left])
+                await process.wait_closed()
+        left = [process for process in living if not process.closed]
+        roots = [process.pid for process in left if not process.has_exited]
+        self._trees.kill_all([process.place for process in left], roots)
         for process in left:
             await process.wait()
+        with anyio.move_on_after(_LAST_WORDS):  # some may be held up by a client that does not read
+            for process in left:
+                await process.wait_closed()
 
     def _kill(self, process: LocalProcess) -> Way:
         return self._trees.kill(process.place, 0 if process.has_exited else process.pid)
