@@ -1,6 +1,7 @@
 """Sessions: what a client finds when it comes back, and what becomes of it if it does not."""
 
 import hashlib
+import random
 import socket
 import sys
 import uuid
@@ -217,6 +218,20 @@ def test_an_attach_may_go_back_and_forth(wire: Wire) -> None:
         wire.attach(after=after)
     tell(wire, "end")
     assert wire.ended().stdout == b"a\nb\nc\n"
+
+
+@pytest.mark.parametrize("mode", ["drop-oldest", "block"])
+def test_an_attach_in_the_middle_of_a_flood_loses_its_place_never(wire: Wire, mode: str) -> None:
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    dice = random.Random(mode)
+    wire.start(["yes"], retention={"mode": mode, "maxBytes": 20_000})
+    for _ in range(60):
+        for _ in range(dice.randrange(1, 40)):
+            wire.step()  # checks that each record follows the one before, or a gap of this size
+        after = wire.seen["p"].seq if "p" in wire.seen else 0
+        wire.attach(after=after, **dice.choice([{}, {"skipTo": "end"}]))
+    wire.request("process/terminate", processId="p")
+    assert wire.ended().exit_code == 137
 
 
 def test_skipping_to_the_end_is_told_as_a_gap(wire: Wire) -> None:

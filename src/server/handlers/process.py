@@ -112,7 +112,9 @@ def close_stdin(connection: Connection, params: CloseStdinParams) -> EmptyRespon
     return _EMPTY
 
 
-def attach(connection: Connection, params: AttachParams) -> AttachResponse:
+def attach(
+    connection: Connection, params: AttachParams
+) -> AttachResponse | Awaitable[AttachResponse]:
     """Notifications from a chosen record on; with `ref`, of another session's process."""
     session = _session(connection)
     if params.ref is None:
@@ -127,7 +129,20 @@ def attach(connection: Connection, params: AttachParams) -> AttachResponse:
             raise invalid_request(f"this session knows that process already, as {known_as}")
         process = found
         connection.node.sessions.view(session, params.process_id, process)
-    owner = params.process_id in session.own
+    if connection.channel.streams(process.process):
+        return _move(connection, params, process)
+    return _attach(connection, params, process)
+
+
+async def _move(
+    connection: Connection, params: AttachParams, process: LocalProcess
+) -> AttachResponse:
+    """As `_attach`, but as a task: when the events that were told of the old place are answered."""
+    return _attach(connection, params, process)
+
+
+def _attach(connection: Connection, params: AttachParams, process: LocalProcess) -> AttachResponse:
+    owner = params.process_id in _session(connection).own
     connection.stream(
         params.process_id, process, params.after_seq or 0, protect=owner, offsets=params.offsets
     )
