@@ -49,6 +49,7 @@ class Session:
         self.ttl = ttl
         self.connection: Connection | None = None
         self.expires_at: float | None = None
+        self.expiry = trio.CancelScope()
         self.own: dict[str, LocalProcess] = {}
         self.living = 0  # of its own, those that have not ended
         self.viewed: dict[str, LocalProcess] = {}
@@ -122,13 +123,13 @@ class Sessions:
                 f"this node has its limit of {self._limit} sessions; end one, "
                 "or start the node with a higher --max-sessions"
             )
-        ttl = self._ttl if ttl_ms is None else min(ttl_ms / 1000, self._max_ttl)
-        session = Session(client_name, ttl)
+        session = Session(client_name, self._ttl)
+        self._choose_ttl(session, ttl_ms)
         self._sessions[session.id] = session
         session.connection = connection
         return session
 
-    def resume(self, connection: Connection, session_id: str) -> Session:
+    def resume(self, connection: Connection, session_id: str, ttl_ms: int | None) -> Session:
         """A detached session, attached again. Raises RpcError -32010 or -32600."""
         session = self._sessions.get(session_id)
         if session is None:
@@ -141,8 +142,14 @@ class Sessions:
             raise unknown_session(session_id)
         session.connection = connection
         session.expires_at = None
+        session.expiry.cancel()
+        self._choose_ttl(session, ttl_ms)
         session.catches_up_until = trio.current_time() + _CATCH_UP
         return session
+
+    def _choose_ttl(self, session: Session, ttl_ms: int | None) -> None:
+        if ttl_ms is not None:
+            session.ttl = min(ttl_ms / 1000, self._max_ttl)
 
     def stream(self, session: Session) -> None:
         """Send news of every process to the connection, from this moment on."""
@@ -164,7 +171,8 @@ class Sessions:
                 process.hold(connection.channel.unconfirmed(process.process))
         session.connection = None
         session.expires_at = trio.current_time() + session.ttl
-        self._nursery.start_soon(self._expire, session, session.expires_at)
+        session.expiry = trio.CancelScope()
+        self._nursery.start_soon(self._expire, session, session.expiry, session.expires_at)
 
     def add(self, session: Session, name: str, process: LocalProcess) -> None:
         """A process was started in this session."""
@@ -203,10 +211,11 @@ class Sessions:
             del process.known_to[session]
         self._execs.abandon({*session.own.values(), *self._execs.leftovers_of(session)})
 
-    async def _expire(self, session: Session, expires_at: float) -> None:
-        await trio.sleep_until(expires_at)
-        if session.expires_at == expires_at:  # not resumed meanwhile
-            self._end(session)
+    async def _expire(self, session: Session, expiry: trio.CancelScope, when: float) -> None:
+        with expiry:
+            await trio.sleep_until(when)
+            if not expiry.cancel_called:  # resumed in the very moment
+                self._end(session)
 
     async def _let_go(self, session: Session, connection: Connection) -> None:
         await trio.sleep(_CATCH_UP)

@@ -442,6 +442,41 @@ async def test_a_session_lives_eighty_seconds_from_each_detach(
 
 
 @pytest.mark.trio
+async def test_a_client_may_want_another_time_when_it_comes_back(
+    mock_clock: trio.testing.MockClock,
+) -> None:
+    async with clients(max_session_ttl=1000.0) as node:
+        async with node.connected() as client:
+            session = (await client.initialize())["result"]["sessionId"]
+        async with node.connected() as client:
+            await client.initialize(resumeSessionId=session, sessionTtlMs=500_000)
+        mock_clock.jump(400)
+        async with node.connected() as client:
+            assert (await client.initialize(resumeSessionId=session))["result"]
+        mock_clock.jump(400)
+        async with node.connected() as client:
+            assert (await client.initialize(resumeSessionId=session, sessionTtlMs=0))["result"]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert len(node.node.sessions) == 0
+
+
+@pytest.mark.trio
+async def test_coming_back_often_costs_nothing(mock_clock: trio.testing.MockClock) -> None:
+    async with clients() as node:
+        async with node.connected() as client:
+            answer = await client.initialize(sessionTtlMs=600_000_000)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        for _ in range(20):
+            async with node.connected() as client:
+                resumed = await client.initialize(resumeSessionId=answer["result"]["sessionId"])
+                assert resumed["result"]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        mock_clock.jump(1_000_000)
+
+
+@pytest.mark.trio
 async def test_at_the_very_end_of_its_time_a_session_is_over(
     mock_clock: trio.testing.MockClock,
 ) -> None:

@@ -203,7 +203,10 @@ class LocalExec:
         for process in living:
             process.process.ended_by = "killed"
         roots = [process.pid for process in living]
-        self._trees.kill_all([process.place for process in doomed], roots)
+        self._bury()
+        unreleased = [p.place for p in doomed if not p.closed or p in self._leftovers]
+        if unreleased:
+            self._trees.kill_all(unreleased, roots)
         for process in doomed:
             process.abandoned = True
             process.release()
@@ -273,7 +276,8 @@ class LocalExec:
         """Give back the places of processes that have ended, and let the time of these run."""
         limits = self.settings.limits
         for process in self._ended:
-            self._living.pop(process.pid, None)
+            if self._living.get(process.pid) is process:  # its pid may be another's by now
+                del self._living[process.pid]
             if not self._trees.release(process.place):
                 self._leftovers.add(process)
             if process.abandoned and not process.wanted:

@@ -29,6 +29,6 @@ def initialize(connection: Connection, params: InitializeParams) -> InitializeRe
     if params.resume_session_id is None:
         session = sessions.open(connection, params.client_name, params.session_ttl_ms)
     else:
-        session = sessions.resume(connection, params.resume_session_id)
+        session = sessions.resume(connection, params.resume_session_id, params.session_ttl_ms)
     connection.welcome(session, acks=params.acks)
     return InitializeResponse(session.id, connection.node.info)
