@@ -346,6 +346,8 @@ class WriteParams(_Message, frozen=True):
     def __post_init__(self) -> None:
         if self.write_id == "":
             raise ValueError("writeId must not be empty")
+        if self.write_id is not None and len(self.write_id.encode()) > 1024:
+            raise ValueError("writeId must not exceed 1024 bytes")
 
 
 class WriteResponse(_Message, frozen=True):
