@@ -7,6 +7,7 @@ Reading stdin and writing to the process are two tasks, so that the keys that le
 while the node cannot be reached.
 """
 
+import math
 import os
 import signal
 import time
@@ -17,7 +18,7 @@ from enum import Enum
 import anyio
 from anyio.abc import TaskGroup
 
-from execnode.client.channel import Gap
+from execnode.client.channel import Gap, Output
 from execnode.client.errors import AnswerLost, ProtocolError
 from execnode.client.node import Node
 from execnode.client.process import Process
@@ -78,6 +79,7 @@ class Joint:
         self._terminal = ExitStack()  # restores its modes
         self._scope = anyio.CancelScope()
         self._signals = 0
+        self._waits_since = math.inf  # for output; endless while it is written
         self.process: Process | None = None
         self.parting = Parting.ENDED
         self.number = 0
@@ -129,17 +131,23 @@ class Joint:
     # --- output -----------------------------------------------------------------------------------
 
     async def _show(self, process: Process) -> None:
-        self._sink.started(process)
+        await self._sink.started(process)
         try:
-            while items := await process.take():
+            while items := await self._take(process):
                 for item in items:
                     if isinstance(item, Gap):
                         await self._sink.gap(item)
                     else:
                         await self._sink.output(item)
-            self._sink.ended(process)
+            await self._sink.ended(process)
         except OutputGone:
             self._part(Parting.OUTPUT_GONE)
+
+    async def _take(self, process: Process) -> list[Output | Gap]:
+        self._waits_since = time.monotonic()
+        items = await process.take()
+        self._waits_since = math.inf
+        return items
 
     async def _watch_connection(self, node: Node) -> None:
         """Tell why nothing happens when the connection is lost."""
@@ -154,7 +162,10 @@ class Joint:
         """Tell why nothing happens when it has ended and its output has not."""
         with suppress(ConnectionError):
             await process.wait()
-            await anyio.sleep(_PATIENCE)
+            while True:
+                await anyio.sleep(_PATIENCE)
+                if time.monotonic() - self._waits_since >= _PATIENCE:
+                    break
             say("execnode: it has ended; something that it started still holds its output")
 
     # --- input ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from execnode.client.channel import Gap, Output
 from execnode.client.process import Process
 
 from . import console
-from .tell import listed, put_json, raise_gone, say
+from .tell import json_line, listed, raise_gone, say
 
 __all__ = ["JsonLines", "Sink", "Streams"]
 
@@ -15,7 +15,7 @@ __all__ = ["JsonLines", "Sink", "Streams"]
 class Sink(Protocol):
     """Takes what a process has to tell, in order. Raises OutputGone (tell.py)."""
 
-    def started(self, process: Process) -> None:
+    async def started(self, process: Process) -> None:
         """It runs."""
 
     async def output(self, item: Output) -> None:
@@ -24,7 +24,7 @@ class Sink(Protocol):
     async def gap(self, gap: Gap) -> None:
         """Here something is missing."""
 
-    def ended(self, process: Process) -> None:
+    async def ended(self, process: Process) -> None:
         """It has ended, and all it wrote has been told."""
 
 
@@ -37,7 +37,7 @@ class Streams:
     def __init__(self, *, tail: bool = False) -> None:
         self._skipped = tail
 
-    def started(self, process: Process) -> None:
+    async def started(self, process: Process) -> None:
         """Nothing to show."""
 
     async def output(self, item: Output) -> None:
@@ -54,31 +54,31 @@ class Streams:
             parts = [f"{n} bytes of {stream}" for stream, n in gap.bytes.items() if n]
             say(f"execnode: {listed(parts or ['output'])} dropped here")
 
-    def ended(self, process: Process) -> None:
+    async def ended(self, process: Process) -> None:
         """Nothing to show: the exit code tells."""
 
 
 class JsonLines:
     """One JSON object a line for each event; see docs/cli.md."""
 
-    def started(self, process: Process) -> None:
+    async def started(self, process: Process) -> None:
         """How to find it again."""
-        put_json({"event": "started", "ref": process.ref, "pid": process.pid})
+        await _put({"event": "started", "ref": process.ref, "pid": process.pid})
 
     async def output(self, item: Output) -> None:
         """The bytes of one read, as `text` if they are UTF-8, else as `base64`."""
-        put_json(
+        await _put(
             {"event": "output", "stream": item.stream, "offset": item.offset} | _content(item.data)
         )
 
     async def gap(self, gap: Gap) -> None:
         """How many bytes of each stream are missing here."""
-        put_json({"event": "gap", "bytes": dict(gap.bytes)})
+        await _put({"event": "gap", "bytes": dict(gap.bytes)})
 
-    def ended(self, process: Process) -> None:
+    async def ended(self, process: Process) -> None:
         """How it ended and how much it wrote."""
         totals = process.totals
-        put_json(
+        await _put(
             {
                 "event": "ended",
                 "exitCode": process.returncode,
@@ -87,6 +87,14 @@ class JsonLines:
                 "streams": {name: total._asdict() for name, total in totals.items()},
             }
         )
+
+
+async def _put(event: dict[str, object]) -> None:
+    """Write a line, letting signals and the node have their turn while nobody reads."""
+    try:
+        await console.write(1, json_line(event).encode())
+    except OSError as error:
+        raise_gone(error)
 
 
 def _content(data: bytes) -> dict[str, str]:

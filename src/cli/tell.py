@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
-__all__ = ["OutputGone", "listed", "put", "put_json", "raise_gone", "say", "styled"]
+__all__ = ["OutputGone", "json_line", "listed", "put", "put_json", "raise_gone", "say", "styled"]
 
 
 class OutputGone(Exception):
@@ -35,10 +35,15 @@ def raise_gone(error: OSError) -> NoReturn:
 
 
 def put_json(value: object) -> None:
-    """Write a value to stdout as one line of JSON, in ASCII. Raises OutputGone."""
+    """Write a value to stdout as one line of JSON. Raises OutputGone."""
+    put(json_line(value)[:-1])
+
+
+def json_line(value: object) -> str:
+    """A value as one line of JSON, in ASCII, with its end."""
     import json
 
-    put(json.dumps(value, separators=(",", ":")))
+    return json.dumps(value, separators=(",", ":")) + "\n"
 
 
 def say(line: str) -> None:

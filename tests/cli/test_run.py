@@ -242,24 +242,31 @@ def test_ctrl_c_ends_what_an_ended_command_left_behind(
     assert running.ends() in (4, 130)
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["plain", "json"])
 def test_ctrl_c_works_while_nobody_reads_the_output(
-    program: type[Program], where: list[str]
+    program: type[Program], node: RunningNode, form: list[str], tmp_path: Path
 ) -> None:
-    running = program("run", *where, "--", "sh", "-c", "echo $$; exec yes")
-    pid = int(running.line())
+    script = f"echo $$ >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec yes"
+    running = program("run", *form, "--", "sh", "-c", script, env=node.env)
     assert eventually(lambda: full(running))
     running.signal(signal.SIGINT)
+    pid = int((tmp_path / "pid").read_text())
     assert eventually(lambda: not alive(pid))
     assert running.popen.stdout is not None
-    assert set(running.popen.stdout.read()) == set(b"y\n")  # and nothing of it is lost
+    output = running.popen.stdout.read()  # and nothing of it is lost
+    if form:
+        *events, end = lines(output)
+        output = "".join(each["text"] for each in events[1:]).encode()
+        assert len(output) == end["streams"]["stdout"]["bytes"]
+    assert set(output) == set(b"y\n")
     assert running.ends() == 130
 
 
 def full(running: Program) -> bool:
-    """Whether its stdout's pipe takes no more."""
+    """Whether its stdout's pipe takes no more; small writes fill it with few bytes."""
     assert running.popen.stdout is not None
     fionread = fcntl.ioctl(running.popen.stdout, 0x541B, bytes(4))
-    return int.from_bytes(fionread, sys.byteorder) >= 61440
+    return int.from_bytes(fionread, sys.byteorder) >= 16384
 
 
 def test_when_the_reader_leaves_the_command_is_ended(
