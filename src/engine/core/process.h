@@ -110,4 +110,7 @@ void process_writable(struct process *process);
 void process_exited(struct process *process);
 void process_reap(struct process *process);
 
+/* For process.c: nobody can read what is written any more; what waits is answered with the error. */
+void process_input_failed(struct process *process, int error);
+
 #endif
