@@ -107,11 +107,13 @@ class Transport:
         It sees the end of its input; a program that ignores that for 5 s is killed.
         """
         program = self._program
-        if program is None or program.poll() is not None:
+        if program is None:
             return
         # The pidfd may get the number that the socket had. asyncio waits by number, so whoever
         # waited for the socket must have seen its end before.
         await anyio.lowlevel.cancel_shielded_checkpoint()
+        if program.poll() is not None:  # only now: another caller may have reaped it meanwhile
+            return
         pidfd = os.pidfd_open(program.pid)
         try:
             with anyio.move_on_after(_PROGRAM_SECONDS):
