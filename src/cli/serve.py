@@ -117,7 +117,7 @@ def _announce(bound: Sequence[str], *, over_stdio: bool) -> None:
     """Print the URLs: to stdout, unless that is a connection itself."""
     for url in bound:
         (say if over_stdio else put)(url)
-    if os.isatty(2) and bound:
+    if os.isatty(1) and os.isatty(2) and bound:  # else a script reads the URLs
         name = styled("execnode", "1")
         say(f"{name} {__version__}, pid {os.getpid()}; Ctrl-C ends it. In another terminal:")
         say(f"  export EXECNODE_NODE={bound[0]}")
