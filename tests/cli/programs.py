@@ -4,11 +4,13 @@ None outlives the test: each is killed when the test is over, and by the kernel 
 process itself be killed.
 """
 
+import atexit
 import fcntl
 import json
 import os
 import re
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -49,6 +51,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 # A home of its own, so that nothing of the user's is met or left.
 _HOME = tempfile.mkdtemp(prefix="xn-home-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
 
 def _environment(changes: dict[str, str] | None) -> dict[str, str]:
