@@ -130,8 +130,13 @@ class NodeProcess:
 
     def descriptors(self) -> list[str]:
         """What it has open, by kind or name, sorted; without the cgroups, which it keeps."""
-        links = [str(path.readlink()) for path in Path(f"/proc/{self.pid}/fd").iterdir()]
+        links = [_link(path) for path in Path(f"/proc/{self.pid}/fd").iterdir()]
         return sorted(re.sub(r":\[\d+\]", "", each) for each in links if "/cgroup/" not in each)
+
+    def cgroups(self) -> list[Path]:
+        """The folders of the cgroups that it has open."""
+        links = [_link(path) for path in Path(f"/proc/{self.pid}/fd").iterdir()]
+        return [Path(each) for each in links if "/cgroup/" in each]
 
     def children(self) -> set[int]:
         """Its children, zombies included, without the guardian."""
@@ -149,6 +154,13 @@ class NodeProcess:
     def processor_seconds(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except FileNotFoundError:  # closed meanwhile
+        return ""
 
 
 def _command(pid: int) -> bytes:

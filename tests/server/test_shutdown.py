@@ -121,6 +121,7 @@ def test_a_second_signal_ends_a_node_at_once(launch: Launch) -> None:
         assert node.end(signal.SIGINT, within=5) == 0
         assert gone(pid)
     assert "ending at once" in node.log
+    node.check()
 
 
 def test_a_client_that_never_reads_does_not_keep_a_node_from_ending(launch: Launch) -> None:
@@ -167,15 +168,10 @@ def test_the_cgroups_of_a_node_go_with_it(launch: Launch) -> None:
     node = launch()
     with node.connect() as wire:
         wire.run(["true"])
-        found = cgroups(node.pid)
+        found = node.cgroups()
         assert node.end() == 0
     for path in found:
         assert not path.exists()
-
-
-def cgroups(pid: int) -> list[Path]:
-    links = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
-    return [link for link in links if "/cgroup/" in str(link)]
 
 
 # --- standard input and output -------------------------------------------------------------------
@@ -370,7 +366,7 @@ def test_nothing_is_left_of_many_sessions_and_hundreds_of_processes(launch: Laun
     settle()
     assert eventually(lambda: node.descriptors() == descriptors)
     assert node.resident() - memory < 3 << 20
-    assert len(cgroups(node.pid)) <= 70
+    assert len(node.cgroups()) <= 70
     node.check()
 
 

@@ -24,7 +24,7 @@ from execnode.engine import Engine, SpawnError
 from execnode.engine.guardian import Guardian
 from execnode.engine.tree import Trees, Way
 from execnode.environment.local.process import Audience, LocalProcess
-from execnode.environment.local.pump import pump
+from execnode.environment.local.pump import drive, pump
 from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare, put_in_place
 from execnode.environment.local.trial import prove_cgroups
 from execnode.protocol.errors import invalid_request, nul_byte, spawn_failed
@@ -49,7 +49,7 @@ _CGROUP_REFUSED: Final = frozenset(
 # Seconds between looks for what is left of finished processes: at most, and at least.
 _HOUSEKEEPING: Final = 5.0
 _SHORTEST: Final = 0.05
-# Seconds for the output of killed processes to come to its end, when the node ends.
+# Seconds for killed processes and their output to come to their end, when the node ends.
 _LAST_WORDS: Final = 1.0
 
 
@@ -78,11 +78,12 @@ class ExecSettings:
 class LocalExec:
     """All processes of a node. Made by `LocalExec.open`."""
 
-    def __init__(self, settings: ExecSettings, engine: Engine, tasks: TaskGroup) -> None:
+    _tasks: TaskGroup
+
+    def __init__(self, settings: ExecSettings, engine: Engine) -> None:
         self.settings = settings
         self.engine = engine
         self.accepting = True
-        self._tasks = tasks
         self._processes: dict[str, LocalProcess] = {}
         self._living: dict[int, LocalProcess] = {}
         self._ended: list[LocalProcess] = []
@@ -103,17 +104,19 @@ class LocalExec:
             spill_limit=settings.spill,
         )
         try:
-            async with anyio.create_task_group() as tasks:
-                service = cls(settings, engine, tasks)
+            service = cls(settings, engine)
+            try:
                 prove_cgroups(engine, service._trees)
-                try:
-                    service._post_guardian()
-                    tasks.start_soon(partial(pump, engine, when_idle=service._bury))
-                    tasks.start_soon(service._keep_house)
-                    yield service
-                finally:
-                    service._close_trees()
-                    tasks.cancel_scope.cancel()
+                service._post_guardian()
+                async with anyio.create_task_group() as service._tasks:
+                    service._tasks.start_soon(partial(pump, engine, when_idle=service._bury))
+                    service._tasks.start_soon(service._keep_house)
+                    try:
+                        yield service
+                    finally:
+                        service._tasks.cancel_scope.cancel()
+            finally:
+                service._close()
         finally:
             engine.close()
 
@@ -264,8 +267,15 @@ class LocalExec:
         if wanted and (self._guardian is None or not self._guardian.alive):
             self._guardian = Guardian.start(self._trees)
 
-    def _close_trees(self) -> None:
-        done = self._trees.close(kill=not self.settings.keep)
+    def _close(self) -> None:
+        """End everything, and wait for our children: nobody else in this process would."""
+        kill = not self.settings.keep
+        living = [each for each in self._living.values() if not each.process.exited]
+        if kill and living:
+            self._trees.kill_all([each.place for each in living], [each.pid for each in living])
+        done = self._trees.close(kill=kill)
+        if kill:
+            drive(self.engine, lambda: all(each.process.exited for each in living), _LAST_WORDS)
         # What could not be ended here is left to the guardian, which has more patience.
         if self._guardian is not None and done:
             self._guardian.dismiss()

@@ -1,6 +1,7 @@
 """The engine inside an event loop: its epoll descriptor is the one thing waited for."""
 
 import logging
+import select
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from execnode.engine import Engine
 
-__all__ = ["EventSink", "pump"]
+__all__ = ["EventSink", "drive", "pump"]
 
 _logger = logging.getLogger(__name__)
 
@@ -52,3 +53,16 @@ async def pump(engine: Engine, *, when_idle: Callable[[], None]) -> None:
             await anyio.wait_readable(descriptor)
             engine.waited_for = False
         turn_ends = time.monotonic() + _TURN
+
+
+def drive(engine: Engine, done: Callable[[], bool], patience: float) -> None:
+    """Drive the engine where no pump does, until something is so or `patience` seconds are over.
+
+    Blocks. The events are lost.
+    """
+    deadline = time.monotonic() + patience
+    poll = select.poll()
+    poll.register(engine.fileno(), select.POLLIN)
+    while not done() and (left := deadline - time.monotonic()) > 0:
+        if not engine.poll() and not engine.busy:
+            poll.poll(left * 1000)

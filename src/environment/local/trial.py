@@ -2,14 +2,13 @@
 
 import logging
 import os
-import select
 import signal
-import time
 from typing import Final
 
-from execnode.engine import Engine, Process, SpawnError
+from execnode.engine import Engine, SpawnError
 from execnode.engine.guardian import HELPER
 from execnode.engine.tree import Trees
+from execnode.environment.local.pump import drive
 
 __all__ = ["prove_cgroups"]
 
@@ -31,7 +30,7 @@ def prove_cgroups(engine: Engine, trees: Trees) -> None:
             return
         helper = os.fsencode(HELPER)
         process = engine.spawn([helper], [b"execnode"], [], b"/", cgroup_fd=place.cgroup_fd)
-        _await_exit(engine, process)
+        drive(engine, lambda: process.exited, _PATIENCE)
         killed = process.exit_signal == signal.SIGKILL
         process.close()
         if killed:
@@ -42,12 +41,3 @@ def prove_cgroups(engine: Engine, trees: Trees) -> None:
         trees.release(place)
         if trees.way != "cgroup":
             _logger.info("processes are ended by %s: %s", trees.way, trees.reason)
-
-
-def _await_exit(engine: Engine, process: Process) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    poll = select.poll()
-    poll.register(engine.fileno(), select.POLLIN)
-    while not process.exited and time.monotonic() < deadline:
-        if not engine.poll() and not engine.busy:
-            poll.poll(_PATIENCE * 1000)
