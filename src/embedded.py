@@ -11,10 +11,9 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import trio
-from typing_extensions import Unpack
 
 from execnode.client import Completed, blocking
 from execnode.client.options import Argument, Options

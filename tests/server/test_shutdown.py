@@ -31,6 +31,7 @@ from tests.server.wire import Wire, eventually, frame, starting
 
 DAEMON = "(setsid sh -c 'exec sleep 1000' >/dev/null 2>&1 & echo $!)"
 POLITE = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done"
+TOLD = "trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done"
 DEAF = "trap '' TERM; echo ready; while :; do sleep 0.01; done"
 LOOPBACK = "tcp://127.0.0.1:0"
 
@@ -90,7 +91,8 @@ def test_what_an_exited_process_left_behind_has_the_same_grace(launch: Launch) -
 def test_a_node_that_is_ending_starts_nothing_and_answers_the_rest(launch: Launch) -> None:
     node = launch(NodeSettings(shutdown_grace=30.0), LOOPBACK)
     with node.connect() as wire:
-        wire.start("trap 'echo asked' TERM; while :; do sleep 0.01; done")
+        wire.start(TOLD)
+        wire.says(b"ready")
         node.popen.terminate()
         wire.says(b"asked")
         error = wire.refused("process/start", **starting(["true"], "late"))
@@ -113,7 +115,8 @@ def test_a_node_that_is_ending_starts_nothing_and_answers_the_rest(launch: Launc
 def test_a_second_signal_ends_a_node_at_once(launch: Launch) -> None:
     node = launch(NodeSettings(shutdown_grace=60.0))
     with node.connect() as wire:
-        wire.start("trap 'echo asked' TERM; while :; do sleep 0.01; done")
+        wire.start(TOLD)
+        wire.says(b"ready")
         pid = wire.processes()[0]["pid"]
         node.popen.terminate()
         wire.says(b"asked")
@@ -153,8 +156,10 @@ def test_children_are_left_alone_when_told_so(launch: Launch) -> None:
     pids: list[int] = []
     try:
         with node.connect() as wire:
-            wire.start("trap '' HUP; exec sleep 1000 >/dev/null 2>&1")
-            wire.start("trap '' HUP; exec sleep 1000 >/dev/null 2>&1", "t", tty=True)
+            for name, tty in (("p", False), ("t", True)):
+                script = "trap '' HUP; echo ready; exec sleep 1000 >/dev/null 2>&1"
+                wire.start(script, name, tty=tty)
+                wire.says(b"ready", name)
             pids = [each["pid"] for each in wire.processes()]
             assert node.end() == 0
         assert all(map(alive, pids))
