@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -365,11 +366,12 @@ def test_nothing_is_left_of_many_sessions_and_hundreds_of_processes(launch: Laun
     for i in range(40):
         visit(i)
     settle()
-    descriptors, memory = node.descriptors(), node.resident()
+    before, memory = Counter(node.descriptors()), node.resident()
     for i in range(150):
         visit(i)
     settle()
-    assert eventually(lambda: node.descriptors() == descriptors)
+    # The last connection before may have been on its way out still: fewer is as good.
+    assert eventually(lambda: not Counter(node.descriptors()) - before)
     assert node.resident() - memory < 3 << 20
     assert len(node.cgroups()) <= 70
     node.check()
