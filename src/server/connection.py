@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from execnode.engine import Channel, _pty
@@ -41,6 +42,7 @@ from execnode.protocol.messages import (
 )
 from execnode.server.router import ROUTES
 from execnode.server.sessions import Session
+from execnode.server.turns import Turns
 
 if TYPE_CHECKING:
     from execnode.server.node import Node
@@ -84,6 +86,9 @@ class Connection:
         self.session: Session | None = None
         self.ready = False  # `initialized` was received
         self.closed = trio.Event()
+        # What belongs to the connection besides: called when it ends.
+        self.on_end: list[Callable[[], None]] = []
+        self._turns = Turns()
         self._over = trio.Event()
         self._leaving = False  # nothing more is taken from the peer
 
@@ -110,6 +115,8 @@ class Connection:
         finally:
             if self.session is not None:
                 self.node.sessions.detach(self.session)
+            for callback in self.on_end:
+                callback()
             self.channel.close()
             self.closed.set()
 
@@ -185,9 +192,9 @@ class Connection:
                 raise method_not_found(request.method)
             params = self.codec.decode_params(route.params, request.params)
             if not self.ready and request.method != methods.INITIALIZE:
-                family = methods.FAMILY[request.method]
+                family = methods.family(request.method)
                 raise (initialized_required if self.session else initialize_required)(family)
-            result = route.handler(self, params)
+            result = self._turns.take(route.turn, route.handler(self, params))
         except RpcError as error:
             self._send_error(request.id, error)
         except Exception as error:
@@ -231,6 +238,10 @@ class Connection:
         self._send_error(request.id, RpcError(INTERNAL_ERROR, message))
 
     # --- notifications ----------------------------------------------------------------------------
+
+    def notify(self, method: str, params: msgspec.Struct) -> None:
+        """Tell the peer something; after the connection's end it is told nothing."""
+        self._send(Notification(method, params))
 
     def _notified(self, message: Notification) -> bool:
         """Act on a notification. False for one that ends the connection."""

@@ -9,15 +9,20 @@ import msgspec
 
 from execnode.protocol import messages, methods
 from execnode.server.handlers import environment, handshake, process
+from execnode.server.turns import Turn
 
 __all__ = ["ROUTES", "Route"]
 
 
 class Route(NamedTuple):
-    """`handler(connection, params)` gives the result, or an awaitable of it; it raises RpcError."""
+    """`handler(connection, params)` gives the result, or an awaitable of it; it raises RpcError.
+
+    An awaitable is awaited when it is the request's turn.
+    """
 
     params: type[msgspec.Struct]
     handler: Callable[..., Any]
+    turn: Turn = Turn.NONE
 
 
 ROUTES: Final[dict[str, Route]] = {

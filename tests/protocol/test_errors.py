@@ -4,7 +4,7 @@ from execnode.protocol import errors, methods
 
 
 def test_sentences_are_those_that_clients_of_the_dialect_know() -> None:
-    family = methods.FAMILY[methods.PROCESS_READ]
+    family = methods.family(methods.PROCESS_READ)
     table = [
         (
             errors.initialize_required(family),
@@ -12,7 +12,7 @@ def test_sentences_are_those_that_clients_of_the_dialect_know() -> None:
             "client must call initialize before using exec methods",
         ),
         (
-            errors.initialized_required(methods.FAMILY[methods.ENVIRONMENT_STATUS]),
+            errors.initialized_required(methods.family(methods.ENVIRONMENT_STATUS)),
             -32600,
             "client must send initialized before using environment status methods",
         ),
