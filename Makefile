@@ -11,7 +11,7 @@ BUILT := build/.built$(FLAVOUR)
 
 C_SOURCES := $(wildcard src/engine/core/*.c src/engine/_seccomp/*.c)
 C_HEADERS := $(wildcard src/engine/*.h src/engine/core/*.h src/engine/_seccomp/*.h)
-CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxd)
+CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxi src/engine/*.pxd)
 
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:

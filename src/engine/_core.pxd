@@ -48,14 +48,41 @@ cdef extern from "engine/core/log.h" nogil:
     void log_handed(log *log, uint64_t seq)
     void log_offsets_at(const log *log, uint64_t seq, uint64_t *offset)
 
-cdef extern from "engine/core/frame.h" nogil:
+cdef extern from "engine/core/encoding.h" nogil:
     struct span:
         const uint8_t *data
         size_t length
+    struct encoding:
+        bint base64
+    const encoding cbor_encoding
+    const encoding json_encoding
+    struct voice:
+        const encoding *encoding
+        bint plain
+
+cdef extern from "engine/core/notice.h" nogil:
     struct ending:
         int code
         const char *reason
         const char *signal
+
+cdef extern from "engine/core/framing.h" nogil:
+    enum framing_kind:
+        FRAMING_FRAMES
+        FRAMING_LINES
+        FRAMING_WEBSOCKET
+        FRAMINGS
+    struct framing:
+        bint raw
+    const framing framings[3]
+
+cdef extern from "engine/core/blob.h" nogil:
+    struct blob:
+        uint8_t *data
+        size_t length
+    int blob_init(blob *blob, size_t length)
+    void blob_free(blob *blob)
+    void blob_truncate(blob *blob, size_t length)
 
 cdef extern from "engine/core/spawn.h" nogil:
     enum spawn_stage:
@@ -127,13 +154,19 @@ cdef extern from "engine/core/channel.h" nogil:
         span name
     struct channel:
         void *handle
+        const framing *framing
         bint hot
         bint acks
         uint32_t max_frame
-        size_t control_bytes
-    int channel_open(engine *engine, int in_fd, int out_fd, uint32_t max_frame, channel **channel)
+        size_t queued
+        cursor *cursors
+    int channel_open(engine *engine, int in_fd, int out_fd, framing_kind framing, uint32_t max_frame,
+                     channel **channel)
     void channel_free(channel *channel)
+    void channel_speak(channel *channel, voice voice)
     int channel_send(channel *channel, const uint8_t *body, size_t length)
+    int channel_send_raw(channel *channel, const uint8_t *data, size_t length)
+    int channel_send_blob(channel *channel, span head, blob *blob, span tail)
     cursor *channel_attach(channel *channel, process *process, span name, uint64_t after_seq, bint protect)
     cursor *channel_cursor(channel *channel, const process *process)
     void cursor_free(cursor *cursor)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The Cython face of the engine: Engine, Process and Channel over the C core.
+"""The Cython face of the engine: Engine, Process, Channel and Blob over the C core.
 
 One thread owns an engine and everything it made.  `Engine.poll()` does the work, without the interpreter lock; the
 other methods only change state and never wait.
@@ -9,6 +9,7 @@ import errno
 import os
 
 cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -33,6 +34,10 @@ WRITTEN = core.EVENT_WRITTEN
 
 MARK_EXITED = core.LOG_EXITED
 MARK_CLOSED = core.LOG_CLOSED
+
+FRAMES = core.FRAMING_FRAMES
+LINES = core.FRAMING_LINES
+WEBSOCKET = core.FRAMING_WEBSOCKET
 
 ACCEPTED = core.WRITE_DONE
 REPEATED = core.WRITE_REPEATED
@@ -178,7 +183,7 @@ cdef class Engine:
 
         Each tuple starts with its kind and the Channel or Process concerned:
 
-        - (FRAME, channel, body): a whole frame; (QUEUED, channel, body, ticket): a process/write that is under way;
+        - (FRAME, channel, body): a whole message, on a WEBSOCKET channel whatever one read gave; (QUEUED, channel, body, ticket): a process/write that is under way;
         - (OVERSIZE, channel, size), (EOF, channel), (BROKEN, channel, errno), (DRAINED, channel);
         - (MARK, channel, process, seq, mark, name), only for a process whose marks the caller tells, and (GAP, channel,
           process, first, last, bytes by stream, name): to be answered with channel.pass_on() before the next poll();
@@ -222,11 +227,24 @@ cdef class Engine:
             return (WRITTEN, process, event.number, event.error)
         return (<int>kind, process)
 
-    def open_channel(self, int in_fd, int out_fd, *, uint32_t max_frame):
-        """Take over a connection's descriptors (the same one twice for a socket)."""
+    def open_channel(self, int in_fd, int out_fd, *, uint32_t max_frame, int framing=FRAMES):
+        """Take over a connection's descriptors (the same one twice for a socket).
+
+        `framing` says how messages are kept apart, and `max_frame` how many bytes an incoming one may have:
+
+        - FRAMES: a 4-byte big-endian length before each, both ways.
+        - LINES: a line feed after each, both ways.  Incoming, a carriage return before it is cut off too, lines of
+          spaces and tabs are passed over, and the end of input ends a last line.
+        - WEBSOCKET: incoming bytes are FRAME events as they were read, for a library to parse; each message sent is
+          a WebSocket message of a server (RFC 6455).
+
+        FRAMES speak CBOR with all members at first, the others plain JSON: see Channel.encode_as().
+        """
         self.usable()
         cdef Channel channel = Channel.__new__(Channel)
-        check(core.channel_open(&self.engine, in_fd, out_fd, max_frame, &channel.channel))
+        if not 0 <= framing < core.FRAMINGS:
+            raise ValueError(f"there is no framing {framing}")
+        check(core.channel_open(&self.engine, in_fd, out_fd, <core.framing_kind>framing, max_frame, &channel.channel))
         channel.engine = self
         channel.channel.handle = <void *>channel
         self.alive.add(channel)
@@ -525,107 +543,4 @@ cdef class Process:
         self.engine.alive.discard(self)
 
 
-@cython.no_gc_clear  # as for Process
-cdef class Channel:
-    """A connection: frames in and out, and the processes it streams."""
-
-    cdef core.channel *channel
-    cdef Engine engine
-    cdef public object owner
-
-    def __dealloc__(self):
-        if self.channel != NULL:
-            core.channel_free(self.channel)
-
-    cdef core.channel *get(self) except NULL:
-        if self.channel == NULL:
-            raise ValueError("the channel was closed")
-        self.engine.usable()
-        return self.channel
-
-    cdef core.cursor *cursor(self, Process process) except NULL:
-        cdef core.cursor *cursor = core.channel_cursor(self.get(), process.get())
-        if cursor == NULL:
-            raise KeyError("the channel does not stream this process")
-        return cursor
-
-    @property
-    def closed(self):
-        return self.channel == NULL
-
-    @property
-    def queued(self):
-        """Bytes of frames that were sent and have not left yet."""
-        return self.get().control_bytes
-
-    def ready(self, *, uint32_t max_frame, bint acks):
-        """The handshake is over: frames up to `max_frame` bytes; writes and acks may be done by the engine itself."""
-        cdef core.channel *channel = self.get()
-        channel.max_frame = max_frame
-        channel.acks = acks
-        channel.hot = True
-
-    def send(self, bytes body not None):
-        """Queue a frame; it leaves before any output that is not already on its way."""
-        check(core.channel_send(self.get(), <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)))
-        self.engine.touched()
-
-    def attach(self, Process process not None, bytes name not None, uint64_t after_seq, *, bint protect=True, dict offsets=None):
-        """Stream a process from the record after `after_seq`, calling it `name`.
-
-        A process that is streamed already is moved to that record.  `protect`: its retention may block for us.
-        `offsets`: how many bytes of each stream the peer has, should the record be gone and a gap be counted.
-        """
-        cdef core.channel *channel = self.get()
-        cdef core.cursor *before = core.channel_cursor(channel, process.get())
-        cdef core.cursor *cursor = core.channel_attach(channel, process.process, span_of(name), after_seq, protect)
-        if cursor == NULL:
-            raise MemoryError
-        if before != NULL:  # only now: a log that nobody protects may evict
-            core.cursor_free(before)
-        if cursor.at.next_seq < process.process.log.base_seq:
-            for stream, count in (offsets or {}).items():
-                if stream in STREAMS:
-                    cursor.at.offset[<int>STREAMS.index(stream)] = count
-        self.engine.touched()
-
-    def skip(self, Process process not None):
-        """Jump over output that was not sent yet, up to the next mark or the end; it is reported as a GAP."""
-        core.cursor_skip(self.cursor(process))
-        self.engine.touched()
-
-    def pass_on(self, Process process not None, uint64_t seq, bytes body not None):
-        """Answer a MARK or GAP event: send `body` for the records up to `seq` and go on after them."""
-        check(core.cursor_pass(self.cursor(process), seq, <const uint8_t *>PyBytes_AS_STRING(body),
-                               PyBytes_GET_SIZE(body)))
-
-    def streams(self, Process process not None):
-        """Whether the channel streams this process."""
-        return core.channel_cursor(self.get(), process.get()) != NULL
-
-    def ack(self, Process process not None, uint64_t seq):
-        """The peer has everything up to `seq`."""
-        core.cursor_acked(self.cursor(process), seq)
-
-    def unconfirmed(self, Process process not None):
-        """The first record to keep in case the peer comes back."""
-        return core.cursor_unconfirmed(self.cursor(process))
-
-    def detach(self, Process process not None):
-        """Stop streaming a process."""
-        core.cursor_free(self.cursor(process))
-
-    def notify_drained(self):
-        """Ask for a DRAINED event once every frame sent has left."""
-        core.channel_notify_drained(self.get())
-        self.engine.touched()
-
-    def close(self):
-        """Close the connection; what has not left is lost."""
-        if self.channel == NULL:
-            return
-        self.engine.usable()
-        core.channel_free(self.channel)
-        self.channel = NULL
-        self.owner = None
-        self.engine.alive.discard(self)
+include "_channel.pxi"

@@ -8,6 +8,7 @@
 
 #include "cbor.h"
 #include "engine/core/frame.h"
+#include "engine/core/framing.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -57,20 +58,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
-    const uint8_t *body;
-    uint32_t max = data[0] * 16u, frame;
+    uint32_t max = data[0] * 16u;
+    struct found found;
     check_request(data + 1, size - 1);
     for (data++, size--;;) {
-        enum frame_split split = frame_split(data, size, max, &body, &frame);
+        enum frame_split split = framings[FRAMING_FRAMES].split(data, size, max, false, &(size_t){0}, &found);
         if (split == FRAME_TOO_LARGE)
-            REQUIRE(size >= FRAME_LENGTH_SIZE && frame > max);
+            REQUIRE(size >= FRAME_LENGTH_SIZE && found.size > max);
         if (split == FRAME_PARTIAL)
-            REQUIRE(frame <= max && size < FRAME_LENGTH_SIZE + (size_t)frame);
+            REQUIRE(found.size <= max && size < FRAME_LENGTH_SIZE + found.size);
         if (split != FRAME_WHOLE)
             return 0;
-        REQUIRE(frame <= max && body == data + FRAME_LENGTH_SIZE && frame <= size - FRAME_LENGTH_SIZE);
-        check_request(body, frame);
-        data += FRAME_LENGTH_SIZE + frame;
-        size -= FRAME_LENGTH_SIZE + frame;
+        REQUIRE(found.size <= max && found.body == data + FRAME_LENGTH_SIZE);
+        REQUIRE(found.taken == FRAME_LENGTH_SIZE + found.size && found.taken <= size);
+        check_request(found.body, (size_t)found.size);
+        data += found.taken;
+        size -= found.taken;
     }
 }

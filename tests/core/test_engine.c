@@ -21,6 +21,7 @@
 #include "check.h"
 #include "engine/core/channel.h"
 #include "engine/core/crc32c.h"
+#include "engine/core/frame.h"
 #include "engine/core/process.h"
 #include "engine/core/reactor.h"
 #include "faults.h"
@@ -214,7 +215,7 @@ static void come(struct session *s)
     int fds[2], size = 1 << (11 + chance(6));
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    if (channel_open(&engine, fds[1], fds[1], 65536, &s->channel) < 0) {
+    if (channel_open(&engine, fds[1], fds[1], FRAMING_FRAMES, 65536, &s->channel) < 0) {
         TRUST(false);
         s->channel = NULL;
         close(fds[0]);
@@ -240,12 +241,12 @@ static bool receive(struct session *s)
     if (n <= 0)
         return false;
     s->in_length += (size_t)n;
-    const uint8_t *body;
-    uint32_t size;
-    size_t start = 0;
-    while (frame_split(s->in + start, s->in_length - start, 1 << 17, &body, &size) == FRAME_WHOLE) {
-        told(s, body, size);
-        start += FRAME_LENGTH_SIZE + size;
+    size_t start = 0, scanned = 0;
+    struct found found;
+    while (framings[FRAMING_FRAMES].split(s->in + start, s->in_length - start, 1 << 17, false, &scanned, &found) ==
+           FRAME_WHOLE) {
+        told(s, found.body, found.size);
+        start += found.taken;
     }
     memmove(s->in, s->in + start, s->in_length -= start);
     return true;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/core/frame.h"
 #include "engine/core/process.h"
 
 #define BUFFER_MIN 16384u
@@ -18,7 +19,17 @@
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
-int channel_open(struct engine *engine, int in_fd, int out_fd, uint32_t max_frame, struct channel **channel)
+void channel_speak(struct channel *ch, struct voice voice)
+{
+    size_t end = strlen(ch->framing->end);
+    ch->voice = voice;
+    ch->output_rest = (uint8_t)output_tail(ch->output_end, voice);
+    memcpy(ch->output_end + ch->output_rest, ch->framing->end, end);
+    ch->output_end_size = (uint8_t)(ch->output_rest + end);
+}
+
+int channel_open(struct engine *engine, int in_fd, int out_fd, enum framing_kind framing, uint32_t max_frame,
+                 struct channel **channel)
 {
     struct channel *ch = calloc(1, sizeof *ch);
     if (!ch)
@@ -30,6 +41,10 @@ int channel_open(struct engine *engine, int in_fd, int out_fd, uint32_t max_fram
     ch->duplex = in_fd == out_fd;
     ch->socket = ch->duplex && getsockopt(out_fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) == 0;
     ch->max_frame = max_frame;
+    ch->framing = &framings[framing];
+    ch->appetite = BATCH_BYTES;
+    bool frames = framing == FRAMING_FRAMES;
+    channel_speak(ch, (struct voice){frames ? &cbor_encoding : &json_encoding, !frames});
     ch->control_end = &ch->control;
     ch->ready_end = &ch->ready;
     int error = 0;
@@ -71,7 +86,7 @@ void channel_free(struct channel *ch)
         source_close(ch->engine, &ch->out);
     for (struct control_frame *frame = ch->control, *next; frame; frame = next) {
         next = frame->next;
-        free(frame);
+        control_free(frame);
     }
     free(ch->buffer);
     free(ch->tail);
@@ -126,13 +141,17 @@ void channel_break(struct channel *ch, int error)
 
 static bool has_output(const struct channel *ch) { return ch->control || ch->tail_length || ch->ready; }
 
-/* Frames that an earlier turn left in the buffer come before new bytes, and before the end of them. */
-static bool whole_frame_waits(const struct channel *ch)
+/* Look for a message at the front of the buffer. */
+static enum frame_split find(struct channel *ch, struct found *found)
 {
-    const uint8_t *body;
-    uint32_t size;
-    return ch->buffer && !ch->paused && !ch->broken && !ch->oversize &&
-           frame_split(ch->buffer + ch->start, ch->end - ch->start, ch->max_frame, &body, &size) != FRAME_PARTIAL;
+    return ch->framing->split(ch->buffer + ch->start, ch->end - ch->start, ch->max_frame, ch->eof, &ch->scanned, found);
+}
+
+/* Messages that an earlier turn left in the buffer come before new bytes, and before the end of them. */
+static bool whole_frame_waits(struct channel *ch)
+{
+    struct found found;
+    return ch->buffer && !ch->paused && !ch->broken && !ch->oversize && find(ch, &found) != FRAME_PARTIAL;
 }
 
 static void parse(struct channel *ch);
@@ -214,8 +233,9 @@ static void send_accepted(struct channel *ch, struct span id)
         ch->engine->out_of_memory = true;
         return;
     }
-    *frame = (struct control_frame){.length = accepted_write(frame->data, id)};
-    channel_queue(ch, frame);
+    size_t length = accepted_write(frame->data, id);
+    *frame = (struct control_frame){.length = length, .weight = length};
+    control_queue(ch, frame);
 }
 
 /* Do a write or an ack on the spot.  False: hand the frame up. */
@@ -249,22 +269,23 @@ static bool do_request(struct channel *ch, const uint8_t *body, size_t length)
 static void parse(struct channel *ch)
 {
     for (int i = 0; i < FRAMES_PER_TURN && !ch->paused && !ch->broken; i++) {
-        const uint8_t *body;
-        uint32_t size;
-        enum frame_split split =
-            frame_split(ch->buffer + ch->start, ch->end - ch->start, ch->max_frame, &body, &size);
+        struct found found;
+        enum frame_split split = find(ch, &found);
         if (split == FRAME_PARTIAL)
             break;
         if (split == FRAME_TOO_LARGE) {
-            tell_frame(ch, EVENT_OVERSIZE, NULL, 0, size);
+            tell_frame(ch, EVENT_OVERSIZE, NULL, 0, found.size);
             ch->eof = ch->oversize = true;
             channel_update_interest(ch);
             return;
         }
-        ch->start += FRAME_LENGTH_SIZE + size;
+        ch->start += found.taken;
+        ch->scanned = 0;
+        if (!found.body)
+            continue;
         bool handed_up = ch->handed_turn == ch->engine->turn;
-        if (!ch->hot || handed_up || !do_request(ch, body, size)) {
-            tell_frame(ch, EVENT_FRAME, body, size, 0);
+        if (!ch->hot || handed_up || !do_request(ch, found.body, (size_t)found.size)) {
+            tell_frame(ch, EVENT_FRAME, found.body, (size_t)found.size, 0);
             ch->handed_turn = ch->engine->turn;
         }
     }
@@ -276,7 +297,7 @@ static void parse(struct channel *ch)
 static bool make_room(struct channel *ch)
 {
     size_t held = ch->end - ch->start, wanted = ch->buffer_cap;
-    if (held == ch->buffer_cap)
+    if (held == ch->buffer_cap || (ch->filled && ch->buffer_cap < BUFFER_KEEP))
         wanted = ch->buffer_cap ? ch->buffer_cap * 2 : BUFFER_MIN;
     if (wanted != ch->buffer_cap) {
         uint8_t *buffer = malloc(wanted);
@@ -327,9 +348,11 @@ void channel_readable(struct channel *ch)
     if (n == 0) {
         ch->eof = true;
         channel_update_interest(ch);
+        parse(ch); /* a last line may end here */
         channel_event(ch, EVENT_EOF);
         return;
     }
+    ch->filled = (size_t)n == room;
     ch->end += (size_t)n;
     parse(ch);
 }

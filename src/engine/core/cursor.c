@@ -8,11 +8,19 @@
 struct cursor *channel_attach(struct channel *ch, struct process *process, struct span name, uint64_t after_seq,
                               bool protect)
 {
-    struct cursor *cursor = calloc(1, sizeof *cursor + name.length);
+    const struct encoding *encoding = ch->voice.encoding;
+    size_t label = encoding->escape(NULL, name);
+    struct cursor *cursor = calloc(1, sizeof *cursor + name.length + label);
     if (!cursor)
         return NULL;
-    memcpy(cursor + 1, name.data, name.length);
-    cursor->name = (struct span){(uint8_t *)(cursor + 1), name.length};
+    if (encoding->base64 && !channel_space(ch)) {
+        free(cursor);
+        return NULL;
+    }
+    uint8_t *names = memcpy(cursor + 1, name.data, name.length);
+    encoding->escape(names + name.length, name);
+    cursor->name = (struct span){names, name.length};
+    cursor->label = (struct span){names + name.length, label};
     cursor->process = process;
     cursor->channel = ch;
     cursor->next = ch->cursors;
@@ -194,15 +202,27 @@ static void tell_gap(struct cursor *cursor, uint64_t last)
 /* The exit of a process, for a cursor that finds its record gone. */
 static void send_exited(struct cursor *cursor, uint64_t seq)
 {
-    struct control_frame *frame = malloc(sizeof *frame + MARK_FRAME_SIZE + cursor->name.length);
-    if (!frame) {
-        cursor->channel->engine->out_of_memory = true;
+    struct channel *ch = cursor->channel;
+    uint8_t *notice = malloc(MARK_SIZE + cursor->label.length);
+    if (!notice) {
+        ch->engine->out_of_memory = true;
         return;
     }
-    *frame = (struct control_frame){
-        .length = process_mark_frame(cursor->process, frame->data, cursor->name, seq, LOG_EXITED)};
-    channel_queue(cursor->channel, frame);
-    cursor->at.next_seq = seq + 1;
+    size_t length = process_mark_notice(cursor->process, notice, ch->voice, cursor->label, seq, LOG_EXITED);
+    if (channel_send(ch, notice, length) < 0) {
+        ch->engine->out_of_memory = true;
+    } else {
+        cursor->at.next_seq = seq + 1;
+        cursor_moved(cursor);
+    }
+    free(notice);
+}
+
+/* The dialect has no word for a gap: its clients see it in the numbers. */
+static void pass_over(struct cursor *cursor, uint64_t last)
+{
+    log_offsets_at(&cursor->process->log, last + 1, cursor->at.offset);
+    cursor->at.next_seq = last + 1;
     cursor_moved(cursor);
 }
 
@@ -210,10 +230,13 @@ static void send_exited(struct cursor *cursor, uint64_t seq)
 void cursor_tell_missing(struct cursor *cursor, uint64_t end)
 {
     uint64_t seq = cursor->at.next_seq, exited = cursor->process->log.exited_seq;
+    uint64_t last = (exited > seq && exited < end ? exited : end) - 1;
     if (exited == seq && cursor->process->caller_tells)
         tell_mark(cursor, seq, LOG_EXITED);
     else if (exited == seq)
         send_exited(cursor, seq);
+    else if (cursor->channel->voice.plain)
+        pass_over(cursor, last);
     else
-        tell_gap(cursor, (exited > seq && exited < end ? exited : end) - 1);
+        tell_gap(cursor, last);
 }

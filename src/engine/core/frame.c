@@ -2,20 +2,6 @@
 
 #include <string.h>
 
-enum frame_split frame_split(const uint8_t *data, size_t length, uint32_t max, const uint8_t **body, uint32_t *size)
-{
-    *size = 0;
-    if (length < FRAME_LENGTH_SIZE)
-        return FRAME_PARTIAL;
-    *size = frame_length(data);
-    if (*size > max)
-        return FRAME_TOO_LARGE;
-    if (length - FRAME_LENGTH_SIZE < *size)
-        return FRAME_PARTIAL;
-    *body = data + FRAME_LENGTH_SIZE;
-    return FRAME_WHOLE;
-}
-
 /* ---- reading: RFC 8949 section 3 -------------------------------------------------------------------------------- */
 
 enum major { UNSIGNED = 0, NEGATIVE = 1, BYTES = 2, TEXT = 3, ARRAY = 4, MAP = 5, TAG = 6, SIMPLE = 7 };
@@ -192,74 +178,55 @@ static uint8_t *put_raw(uint8_t *to, const void *data, size_t length)
     return to + length;
 }
 
+static uint8_t *put_map(uint8_t *to, unsigned members) { return put_head(to, MAP, members); }
+
+static uint8_t *put_label(uint8_t *to, struct span text)
+{
+    return put_raw(put_head(to, TEXT, text.length), text.data, text.length);
+}
+
 static uint8_t *put_text(uint8_t *to, const char *text)
 {
-    size_t length = strlen(text);
-    return put_raw(put_head(to, TEXT, length), text, length);
+    return put_label(to, (struct span){(const uint8_t *)text, strlen(text)});
 }
+
+static uint8_t *put_number(uint8_t *to, uint64_t number) { return put_head(to, UNSIGNED, number); }
+
+static uint8_t *put_negative(uint8_t *to, int64_t number) { return put_head(to, NEGATIVE, (uint64_t)(-1 - number)); }
+
+static uint8_t *put_false(uint8_t *to) { return put_head(to, SIMPLE, 20); }
+
+static uint8_t *put_bytes(uint8_t *to, uint64_t length) { return put_head(to, BYTES, length); }
+
+static uint8_t *put_nothing(uint8_t *to) { return to; }
+
+static size_t copy(uint8_t *to, struct span text)
+{
+    if (to)
+        memcpy(to, text.data, text.length);
+    return text.length;
+}
+
+const struct encoding cbor_encoding = {
+    .map = put_map,
+    .map_end = put_nothing,
+    .key = put_text,
+    .text = put_text,
+    .label = put_label,
+    .number = put_number,
+    .negative = put_negative,
+    .no = put_false,
+    .bytes = put_bytes,
+    .bytes_end = put_nothing,
+    .escape = copy,
+};
 
 size_t accepted_write(uint8_t *to, struct span id)
 {
-    uint8_t *at = put_head(to + FRAME_LENGTH_SIZE, MAP, 2);
+    uint8_t *at = put_map(to + FRAME_LENGTH_SIZE, 2);
     at = put_raw(put_text(at, "id"), id.data, id.length);
-    at = put_head(put_text(at, "result"), MAP, 1);
+    at = put_map(put_text(at, "result"), 1);
     at = put_text(put_text(at, "status"), "accepted");
     frame_put_length(to, (uint32_t)(at - to) - FRAME_LENGTH_SIZE);
-    return (size_t)(at - to);
-}
-
-static const char *const streams[] = {"stdout", "stderr", "pty"}; /* by enum log_stream */
-
-/* A notification of `members` members, as far as the first two, which all of them begin with. */
-static uint8_t *put_notification(uint8_t *to, const char *method, unsigned members, struct span name, uint64_t seq)
-{
-    uint8_t *at = put_head(to + FRAME_LENGTH_SIZE, MAP, 2);
-    at = put_text(put_text(at, "method"), method);
-    at = put_head(put_text(at, "params"), MAP, members);
-    at = put_head(put_text(at, "processId"), TEXT, name.length);
-    at = put_raw(at, name.data, name.length);
-    return put_head(put_text(at, "seq"), UNSIGNED, seq);
-}
-
-size_t exited_frame(uint8_t *to, struct span name, uint64_t seq, struct ending ending)
-{
-    uint8_t *at = put_notification(to, "process/exited", ending.signal ? 6 : 5, name, seq);
-    bool negative = ending.code < 0;
-    at = put_head(put_text(at, "exitCode"), negative ? NEGATIVE : UNSIGNED,
-                  (uint64_t)(negative ? -1 - (int64_t)ending.code : ending.code));
-    at = put_head(put_text(at, "sandboxDenied"), SIMPLE, 20); /* false */
-    at = put_text(put_text(at, "reason"), ending.reason);
-    if (ending.signal)
-        at = put_text(put_text(at, "signal"), ending.signal);
-    frame_put_length(to, (uint32_t)(at - to) - FRAME_LENGTH_SIZE);
-    return (size_t)(at - to);
-}
-
-size_t closed_frame(uint8_t *to, struct span name, uint64_t seq, unsigned which, const uint64_t *totals,
-                    const uint32_t *crcs)
-{
-    uint8_t *at = put_notification(to, "process/closed", 3, name, seq);
-    at = put_head(put_text(at, "streams"), MAP, (uint64_t)__builtin_popcount(which));
-    for (unsigned i = 0; i < sizeof streams / sizeof *streams; i++) {
-        char digest[] = "crc32c:00000000";
-        if (!(which & 1u << i))
-            continue;
-        for (int digit = 0; digit < 8; digit++)
-            digest[sizeof digest - 2 - digit] = "0123456789abcdef"[crcs[i] >> 4 * digit & 0xf];
-        at = put_head(put_text(at, streams[i]), MAP, 2);
-        at = put_head(put_text(at, "bytes"), UNSIGNED, totals[i]);
-        at = put_text(put_text(at, "digest"), digest);
-    }
-    frame_put_length(to, (uint32_t)(at - to) - FRAME_LENGTH_SIZE);
-    return (size_t)(at - to);
-}
-
-size_t output_header(uint8_t *to, struct span name, uint64_t seq, int stream, uint64_t offset, uint32_t length)
-{
-    uint8_t *at = put_notification(to, "process/output", 5, name, seq);
-    at = put_text(put_text(at, "stream"), streams[stream]);
-    at = put_head(put_text(at, "offset"), UNSIGNED, offset);
-    at = put_head(put_text(at, "chunk"), BYTES, length);
-    frame_put_length(to, (uint32_t)(at - to) - FRAME_LENGTH_SIZE + length);
     return (size_t)(at - to);
 }

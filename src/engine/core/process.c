@@ -328,12 +328,13 @@ struct ending process_ending(const struct process *p)
     return (struct ending){128 + p->exit_status, p->ended_by ? p->ended_by : "signal", signal_name(p->exit_status)};
 }
 
-size_t process_mark_frame(const struct process *p, uint8_t *to, struct span name, uint64_t seq, enum log_mark mark)
+size_t process_mark_notice(const struct process *p, uint8_t *to, struct voice voice, struct span name, uint64_t seq,
+                           enum log_mark mark)
 {
     if (mark == LOG_EXITED)
-        return exited_frame(to, name, seq, process_ending(p));
+        return exited_notice(to, voice, name, seq, process_ending(p));
     unsigned streams = p->tty ? 1u << LOG_PTY : 1u << LOG_STDOUT | 1u << LOG_STDERR;
-    return closed_frame(to, name, seq, streams, p->log.total, p->log.crc);
+    return closed_notice(to, voice, name, seq, streams, p->log.total, p->log.crc);
 }
 
 int process_signal(struct process *p, int number)

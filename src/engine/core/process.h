@@ -4,6 +4,7 @@
 
 #include "engine/core/channel.h"
 #include "engine/core/log.h"
+#include "engine/core/notice.h"
 #include "engine/core/reactor.h"
 #include "engine/core/spawn.h"
 
@@ -97,9 +98,9 @@ void process_release(struct process *process);
 /* How it ended, once it has exited. */
 struct ending process_ending(const struct process *process);
 
-/* The notification of one of its marks, as exited_frame() and closed_frame() write them. */
-size_t process_mark_frame(const struct process *process, uint8_t *to, struct span name, uint64_t seq,
-                          enum log_mark mark);
+/* The notification of one of its marks, as exited_notice() and closed_notice() write them. */
+size_t process_mark_notice(const struct process *process, uint8_t *to, struct voice voice, struct span name,
+                           uint64_t seq, enum log_mark mark);
 
 /* A cursor has moved: look whether stalled output can be read again. */
 void process_unstall(struct process *process);

@@ -48,6 +48,7 @@ void engine_destroy(struct engine *engine)
     close(engine->epoll_fd);
     free((void *)engine->budget.spill_dir);
     free(engine->events);
+    free(engine->space);
     memset(engine, 0, sizeof *engine);
     engine->epoll_fd = -1;
 }

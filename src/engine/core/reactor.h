@@ -29,9 +29,9 @@ struct source {
 };
 
 enum event_kind {
-    EVENT_FRAME,    /* channel: a whole frame came in: data */
+    EVENT_FRAME,    /* channel: a whole message came in, or some bytes where those are not split: data */
     EVENT_QUEUED,   /* channel: a process/write was taken but not finished: data is its frame, number its ticket */
-    EVENT_OVERSIZE, /* channel: a frame of `number` bytes was announced; nothing more is read */
+    EVENT_OVERSIZE, /* channel: a message of at least `number` bytes comes; nothing more is read */
     EVENT_EOF,      /* channel: the peer has ended its side */
     EVENT_BROKEN,   /* channel: error is the errno of a failed read or write */
     EVENT_DRAINED,  /* channel: everything queued has left, as asked by channel_notify_drained() */
@@ -65,6 +65,7 @@ struct engine {
     struct channel *dirty, **dirty_end; /* channels with something to flush */
     struct process *zombies; /* whose end was told, to be waited for before the caller hears of it */
     struct process *stalled;            /* whose log may not grow */
+    uint8_t *space; /* where channels encode what leaves at once; made when it is first needed */
     uint64_t turn; /* counts calls of engine_poll() */
     uint64_t next_ticket;
     size_t processes, channels; /* alive, for leak checks */

@@ -7,116 +7,105 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "engine/core/base64.h"
 #include "engine/core/process.h"
 #include "engine/core/quiet.h"
 
-#define BATCH_FRAMES 32
-#define BATCH_BYTES (256u << 10)
 #define CURSOR_QUANTUM (128u << 10)
-/* Names up to this length have their header on the stack; others take the slow way. */
-#define SHORT_NAME 256u
+/* A batch may pass its limit by one record; and each piece of a blob may need a little more than it gives. */
+#define SPACE_SIZE (BATCH_BYTES + (LOG_CHUNK_MAX + 2) / 3 * 4 + BATCH_FRAMES * BLOB_SPACE_MORE)
+/* What is encoded at once, however little or much the socket takes. */
+#define APPETITE_MIN (16u << 10)
+#define APPETITE_MAX BATCH_BYTES
 
-int channel_queue(struct channel *ch, struct control_frame *frame)
+bool channel_space(struct channel *ch)
 {
-    *ch->control_end = frame;
-    ch->control_end = &frame->next;
-    ch->control_bytes += frame->length;
-    if (ch->control_bytes > CONTROL_HIGH && !ch->paused) {
-        ch->paused = true;
-        channel_update_interest(ch);
+    if (!ch->engine->space)
+        ch->engine->space = malloc(SPACE_SIZE);
+    return ch->engine->space;
+}
+
+/* Point `pieces` at what a record's chunk is on the wire.  Returns their count; 0: it has to wait. */
+static int chunk_pieces(struct channel *ch, struct batch *batch, struct cursor *cursor, uint64_t seq,
+                        const struct log_record *record, struct iovec pieces[2])
+{
+    const struct log *log = &cursor->process->log;
+    int count = log_view(log, record->pos, record->length, pieces);
+    if (count == 0) { /* spilled */
+        if (batch->scratch_used)
+            return 0;
+        if (!ch->scratch && !(ch->scratch = malloc(LOG_CHUNK_MAX)))
+            return 0;
+        if (log_copy(log, record->pos, record->length, ch->scratch) < 0) {
+            if (seq == cursor->at.next_seq)
+                cursor->skip_to = seq + 1; /* the disk lost it: a gap, told as one */
+            return 0;
+        }
+        batch->scratch_used = !ch->voice.encoding->base64;
+        pieces[0] = (struct iovec){ch->scratch, record->length};
+        count = 1;
     }
-    if (!ch->blocked)
-        channel_touch(ch);
-    return 0;
-}
-
-int channel_send(struct channel *ch, const uint8_t *body, size_t length)
-{
-    struct control_frame *frame = malloc(sizeof *frame + FRAME_LENGTH_SIZE + length);
-    if (!frame)
-        return -ENOMEM;
-    *frame = (struct control_frame){.length = FRAME_LENGTH_SIZE + length};
-    frame_put_length(frame->data, (uint32_t)length);
-    memcpy(frame->data + FRAME_LENGTH_SIZE, body, length);
-    return channel_queue(ch, frame);
-}
-
-/* One vectored write being put together. */
-struct batch {
-    struct iovec iov[1 + BATCH_FRAMES * 4];
-    int iov_count;
-    int control_count; /* control frames in it: more may be queued while it is being put together */
-    size_t bytes;
-    struct {
-        struct cursor *cursor;
-        int iov_first, iov_count;
-        uint32_t length; /* of the chunk */
-        uint8_t stream, mark;
-    } frames[BATCH_FRAMES];
-    int frame_count;
-    uint8_t headers[BATCH_FRAMES][MARK_FRAME_SIZE + SHORT_NAME];
-    uint8_t *long_header;
-    bool scratch_used;
-};
-
-static void batch_add(struct batch *batch, const void *data, size_t length)
-{
-    batch->iov[batch->iov_count++] = (struct iovec){(void *)data, length};
-    batch->bytes += length;
-}
-
-/* Add the control frames.  False when more wait than fit: then output, which comes after them, has to wait too. */
-static bool add_control(struct channel *ch, struct batch *batch)
-{
-    if (ch->tail_length)
-        batch_add(batch, ch->tail + ch->tail_sent, ch->tail_length - ch->tail_sent);
-    struct control_frame *frame = ch->control;
-    for (; frame && batch->iov_count < BATCH_FRAMES; frame = frame->next) {
-        batch_add(batch, frame->data + frame->sent, frame->length - frame->sent);
-        batch->control_count++;
+    if (ch->voice.encoding->base64) {
+        uint8_t *text = ch->engine->space + batch->space_used;
+        pieces[0] = (struct iovec){text, base64_join(text, pieces, count)};
+        batch->space_used += pieces[0].iov_len;
+        count = 1;
     }
-    return !frame;
+    return count;
+}
+
+/* Add a message's first `size` bytes, which are at `at`, behind room for the header; `more` bytes will follow. */
+static void add_start(const struct channel *ch, struct batch *batch, uint8_t *at, size_t size, size_t more)
+{
+    uint8_t header[HEADER_MAX];
+    struct layout layout = layout_plan(ch->framing, ch->voice.encoding->base64, size + more, UINT64_MAX, 0);
+    size_t length = ch->framing->header(header, &layout, 0);
+    memcpy(at - length, header, length);
+    batch_add(batch, at - length, length + size);
+}
+
+/* Add the message of a mark, or of a chunk that is in `pieces`. */
+static void add_notice(const struct channel *ch, struct batch *batch, const struct cursor *cursor, uint64_t seq,
+                       const struct log_record *record, uint8_t *at, const struct iovec *pieces, int count)
+{
+    if (record->mark) {
+        size_t size = process_mark_notice(cursor->process, at, ch->voice, cursor->label, seq, record->mark);
+        add_start(ch, batch, at, size, 0);
+    } else {
+        size_t size = output_head(at, ch->voice, cursor->label, seq, record->stream, record->offset, record->length);
+        size_t more = ch->output_rest;
+        for (int i = 0; i < count; i++)
+            more += pieces[i].iov_len;
+        add_start(ch, batch, at, size, more);
+        for (int i = 0; i < count; i++)
+            batch_add(batch, pieces[i].iov_base, pieces[i].iov_len);
+    }
 }
 
 /* Add record `seq` to the batch.  False when it has to wait for the next one. */
 static bool add_record(struct channel *ch, struct batch *batch, struct cursor *cursor, uint64_t seq,
                        const struct log_record *record)
 {
-    struct log *log = &cursor->process->log;
-    struct iovec iov[2];
-    uint8_t *header = batch->headers[batch->frame_count];
-    if (cursor->name.length > SHORT_NAME) {
+    struct iovec pieces[2];
+    uint8_t *slot = batch->headers[batch->frame_count];
+    if (cursor->label.length > SHORT_NAME) {
         if (batch->long_header)
             return false;
-        header = batch->long_header = malloc(MARK_FRAME_SIZE + cursor->name.length);
-        if (!header)
+        slot = batch->long_header = malloc(NOTICE_SIZE + cursor->label.length);
+        if (!slot)
             return false;
     }
-    int count = log_view(log, record->pos, record->length, iov);
-    if (count == 0 && !record->mark) { /* spilled */
-        if (batch->scratch_used)
-            return false;
-        if (!ch->scratch && !(ch->scratch = malloc(LOG_CHUNK_MAX)))
-            return false;
-        if (log_copy(log, record->pos, record->length, ch->scratch) < 0) {
-            if (seq == cursor->at.next_seq)
-                cursor->skip_to = seq + 1; /* the disk lost it: a gap, told as one */
-            return false;
-        }
-        batch->scratch_used = true;
-        iov[0] = (struct iovec){ch->scratch, record->length};
-        count = 1;
-    }
-    int first = batch->iov_count;
-    batch_add(batch, header,
-              record->mark ? process_mark_frame(cursor->process, header, cursor->name, seq, record->mark)
-                           : output_header(header, cursor->name, seq, record->stream, record->offset, record->length));
-    for (int i = 0; i < count; i++)
-        batch_add(batch, iov[i].iov_base, iov[i].iov_len);
-    int at = batch->frame_count++;
+    int count = record->mark ? 0 : chunk_pieces(ch, batch, cursor, seq, record, pieces);
+    if (count == 0 && !record->mark)
+        return false;
+    int first = batch->iov_count, at = batch->frame_count++;
+    add_notice(ch, batch, cursor, seq, record, slot + HEADER_MAX, pieces, count);
+    size_t skip = record->mark ? ch->output_rest : 0;
+    if (ch->output_end_size > skip)
+        batch_add(batch, ch->output_end + skip, ch->output_end_size - skip);
     batch->frames[at].cursor = cursor;
     batch->frames[at].iov_first = first;
-    batch->frames[at].iov_count = count + 1;
+    batch->frames[at].iov_count = batch->iov_count - first;
     batch->frames[at].length = record->length;
     batch->frames[at].stream = record->stream;
     batch->frames[at].mark = record->mark;
@@ -134,7 +123,7 @@ static void add_cursor(struct channel *ch, struct batch *batch, struct cursor *c
         return;
     }
     const struct log_record *record;
-    while ((record = log_find(log, seq)) && batch->frame_count < BATCH_FRAMES && batch->bytes < BATCH_BYTES &&
+    while ((record = log_find(log, seq)) && batch->frame_count < BATCH_FRAMES && batch->bytes < batch->limit &&
            batch->bytes - start < CURSOR_QUANTUM) {
         if (record->mark && cursor->process->caller_tells) {
             if (seq == cursor->at.next_seq)
@@ -163,31 +152,13 @@ static ssize_t transmit(struct channel *ch, struct batch *batch)
     return n == -EAGAIN ? 0 : n;
 }
 
-static size_t take(size_t *sent, size_t length)
-{
-    size_t n = *sent < length ? *sent : length;
-    *sent -= n;
-    return n;
-}
-
-static void control_sent(struct channel *ch, const struct batch *batch, size_t *sent)
+static void tail_sent(struct channel *ch, size_t *sent)
 {
     ch->tail_sent += take(sent, ch->tail_length - ch->tail_sent);
     if (ch->tail_length && ch->tail_sent == ch->tail_length) {
         free(ch->tail);
         ch->tail = NULL;
         ch->tail_length = ch->tail_sent = 0;
-    }
-    for (int i = 0; i < batch->control_count && *sent; i++) {
-        struct control_frame *frame = ch->control;
-        frame->sent += take(sent, frame->length - frame->sent);
-        if (frame->sent < frame->length)
-            break;
-        ch->control = frame->next;
-        if (!ch->control)
-            ch->control_end = &ch->control;
-        ch->control_bytes -= frame->length;
-        free(frame);
     }
 }
 
@@ -230,19 +201,32 @@ static void frames_sent(struct channel *ch, struct batch *batch, size_t sent)
     }
 }
 
-/* Put together and send one batch.  Returns the bytes sent, 0 when there is nothing to send or no room. */
+/* What is encoded and not taken is encoded again: so not much more than what was taken the last time. */
+static void adapt(struct channel *ch, size_t taken)
+{
+    if (ch->blocked && taken)
+        ch->appetite = taken > APPETITE_MIN ? taken : APPETITE_MIN;
+    else if (!ch->blocked)
+        ch->appetite *= 2;
+    if (ch->appetite > APPETITE_MAX)
+        ch->appetite = APPETITE_MAX;
+}
+
 size_t channel_send_batch(struct channel *ch)
 {
     struct batch batch;
     struct cursor *turn[BATCH_FRAMES];
     int turns = 0;
     batch.iov_count = batch.control_count = batch.frame_count = 0;
-    batch.bytes = 0;
+    batch.bytes = batch.space_used = 0;
+    batch.limit = ch->voice.encoding->base64 ? ch->appetite : BATCH_BYTES;
     batch.long_header = NULL;
     batch.scratch_used = false;
-    bool room = add_control(ch, &batch);
-    while (room && ch->ready && turns < BATCH_FRAMES && batch.frame_count < BATCH_FRAMES && batch.iov_count <= BATCH_FRAMES * 3 &&
-           batch.bytes < BATCH_BYTES) {
+    if (ch->tail_length)
+        batch_add(&batch, ch->tail + ch->tail_sent, ch->tail_length - ch->tail_sent);
+    bool room = control_add(ch, &batch);
+    while (room && ch->ready && turns < BATCH_FRAMES && batch.frame_count < BATCH_FRAMES &&
+           batch.bytes < batch.limit) {
         struct cursor *cursor = ch->ready;
         ch->ready = cursor->ready_next;
         if (!ch->ready)
@@ -258,9 +242,11 @@ size_t channel_send_batch(struct channel *ch)
             channel_break(ch, (int)-n);
         } else {
             size_t sent = done = (size_t)n;
+            tail_sent(ch, &sent);
             control_sent(ch, &batch, &sent);
             frames_sent(ch, &batch, sent);
             ch->blocked = done < batch.bytes;
+            adapt(ch, done);
         }
     }
     free(batch.long_header);
