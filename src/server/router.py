@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from execnode.protocol import http as http_messages
 from execnode.protocol import messages, methods
-from execnode.server.handlers import environment, handshake, process
+from execnode.server.handlers import environment, handshake, http, process
 from execnode.server.turns import Turn
 
 __all__ = ["ROUTES", "Route"]
@@ -38,4 +39,5 @@ ROUTES: Final[dict[str, Route]] = {
     methods.PROCESS_CLOSE_STDIN: Route(messages.CloseStdinParams, process.close_stdin),
     methods.PROCESS_ATTACH: Route(messages.AttachParams, process.attach),
     methods.PROCESS_LIST: Route(messages.ListParams, process.list_all),
+    methods.HTTP_REQUEST: Route(http_messages.HttpRequestParams, http.request),
 }
