@@ -19,6 +19,7 @@ from typing import Final
 
 import trio
 
+from execnode.environment.local.config import LocalConfig
 from execnode.environment.local.exec import ExecSettings, LocalExec
 from execnode.environment.local.info import environment_info
 from execnode.protocol.codec import CborCodec
@@ -65,6 +66,7 @@ class Node:
     def __init__(self, settings: NodeSettings, execs: LocalExec, nursery: trio.Nursery) -> None:
         self.settings = settings
         self.execs = execs
+        self.config = LocalConfig()
         self.info = environment_info()
         self.shell = os.fsencode(self.info.shell.path)
         self.sessions = Sessions(

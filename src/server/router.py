@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from execnode.protocol import http as http_messages
 from execnode.protocol import messages, methods
+from execnode.protocol.config import ConfigReadParams
+from execnode.protocol.http import HttpRequestParams
 from execnode.server.handlers import environment, handshake, http, process
 from execnode.server.turns import Turn
 
@@ -30,6 +31,7 @@ ROUTES: Final[dict[str, Route]] = {
     methods.INITIALIZE: Route(messages.InitializeParams, handshake.initialize),
     methods.ENVIRONMENT_INFO: Route(messages.NoParams, environment.info),
     methods.ENVIRONMENT_STATUS: Route(messages.NoParams, environment.status),
+    methods.ENVIRONMENT_CONFIG_READ: Route(ConfigReadParams, environment.read_config),
     methods.PROCESS_START: Route(messages.StartParams, process.start),
     methods.PROCESS_READ: Route(messages.ReadParams, process.read),
     methods.PROCESS_WRITE: Route(messages.WriteParams, process.write),
@@ -39,5 +41,5 @@ ROUTES: Final[dict[str, Route]] = {
     methods.PROCESS_CLOSE_STDIN: Route(messages.CloseStdinParams, process.close_stdin),
     methods.PROCESS_ATTACH: Route(messages.AttachParams, process.attach),
     methods.PROCESS_LIST: Route(messages.ListParams, process.list_all),
-    methods.HTTP_REQUEST: Route(http_messages.HttpRequestParams, http.request),
+    methods.HTTP_REQUEST: Route(HttpRequestParams, http.request),
 }
