@@ -75,6 +75,7 @@ def family(method: str) -> str:
 # Members of `environmentInfo.capabilities` that say which optional features and additions of ours a
 # node offers.
 CAPABILITIES: Final = (
+    "capabilityDiscoveryV2",
     "environmentConfigRead",
     "httpHeaderEnvVars",
     "processAck",

@@ -8,9 +8,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from execnode.protocol import messages, methods
+from execnode.protocol.capabilities import DiscoverParams, DiscoverRootsParams
 from execnode.protocol.config import ConfigReadParams
 from execnode.protocol.http import HttpRequestParams
-from execnode.server.handlers import environment, handshake, http, process
+from execnode.server.handlers import capabilities, environment, handshake, http, process
 from execnode.server.turns import Turn
 
 __all__ = ["ROUTES", "Route"]
@@ -42,4 +43,6 @@ ROUTES: Final[dict[str, Route]] = {
     methods.PROCESS_ATTACH: Route(messages.AttachParams, process.attach),
     methods.PROCESS_LIST: Route(messages.ListParams, process.list_all),
     methods.HTTP_REQUEST: Route(HttpRequestParams, http.request),
+    methods.CAPABILITY_ROOTS_DISCOVER_V1: Route(DiscoverRootsParams, capabilities.discover_roots),
+    methods.CAPABILITIES_DISCOVER_V2: Route(DiscoverParams, capabilities.discover),
 }
