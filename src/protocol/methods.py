@@ -72,8 +72,12 @@ def family(method: str) -> str:
     return next(name for prefix, name in _FAMILIES.items() if method.startswith(prefix))
 
 
-# Members of `environmentInfo.capabilities` that say which of our additions a node offers.
+# Members of `environmentInfo.capabilities` that say which optional features and additions of ours a
+# node offers.
 CAPABILITIES: Final = (
+    "capabilityDiscoveryV2",
+    "environmentConfigRead",
+    "httpHeaderEnvVars",
     "processAck",
     "processAttach",
     "processCloseStdin",

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from execnode.engine import Channel, _pty
+from execnode.environment.local.http import LocalHttp
 from execnode.environment.local.process import LocalProcess
 from execnode.protocol import methods
 from execnode.protocol.codec import Codec
@@ -57,6 +58,8 @@ _STRANGERS_FRAME: Final = 65536
 _STRANGERS_TIME: Final = 10.0
 # Seconds for answers to leave before a connection is ended.
 _FAREWELL: Final = 5.0
+# Bytes that may wait for the peer before a sender of much is to wait, too.
+_ENOUGH_QUEUED: Final = 262_144
 # Events that are something the peer has sent.
 _FROM_THE_PEER: Final = frozenset({_pty.FRAME, _pty.QUEUED, _pty.EOF, _pty.OVERSIZE})
 
@@ -88,9 +91,12 @@ class Connection:
         self.closed = trio.Event()
         # What belongs to the connection besides: called when it ends.
         self.on_end: list[Callable[[], None]] = []
+        self.http = LocalHttp()
+        self.http_streams: set[str] = set()  # request ids
         self._turns = Turns()
         self._over = trio.Event()
         self._leaving = False  # nothing more is taken from the peer
+        self._drained: trio.Event | None = None
 
     async def run(self, in_fd: int, out_fd: int) -> None:
         """Serve on these descriptors (one twice for a socket; they are taken over) until it ends.
@@ -106,6 +112,10 @@ class Connection:
                 os.close(descriptor)
             raise
         self.channel.owner = self
+        async with self.http:
+            await self._serve(stranger)
+
+    async def _serve(self, stranger: bool) -> None:
         try:
             async with trio.open_nursery() as self.tasks:
                 if stranger:
@@ -156,6 +166,8 @@ class Connection:
             self.end_politely()
         elif kind == _pty.OVERSIZE:
             self._refuse_frame(event[2])
+        elif kind == _pty.DRAINED and not self._leaving:
+            self._go_on()
         else:  # BROKEN, DRAINED
             self.end()
 
@@ -242,6 +254,24 @@ class Connection:
     def notify(self, method: str, params: msgspec.Struct) -> None:
         """Tell the peer something; after the connection's end it is told nothing."""
         self._send(Notification(method, params))
+
+    async def drained(self) -> None:
+        """Wait while much that was sent has not left yet, to send no faster than the peer takes it.
+
+        Once the connection is being ended, it returns no more.
+        """
+        if self.channel.closed or self.channel.queued <= _ENOUGH_QUEUED:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._drained is None:
+            self._drained = trio.Event()
+            self.channel.notify_drained()
+        await self._drained.wait()
+
+    def _go_on(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
 
     def _notified(self, message: Notification) -> bool:
         """Act on a notification. False for one that ends the connection."""

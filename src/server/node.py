@@ -19,6 +19,8 @@ from typing import Final
 
 import trio
 
+from execnode.environment.local.capabilities import LocalCapabilities
+from execnode.environment.local.config import LocalConfig
 from execnode.environment.local.exec import ExecSettings, LocalExec
 from execnode.environment.local.info import environment_info
 from execnode.protocol.codec import CborCodec
@@ -65,6 +67,8 @@ class Node:
     def __init__(self, settings: NodeSettings, execs: LocalExec, nursery: trio.Nursery) -> None:
         self.settings = settings
         self.execs = execs
+        self.config = LocalConfig()
+        self.capabilities = LocalCapabilities()
         self.info = environment_info()
         self.shell = os.fsencode(self.info.shell.path)
         self.sessions = Sessions(

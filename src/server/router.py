@@ -8,7 +8,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from execnode.protocol import messages, methods
-from execnode.server.handlers import environment, handshake, process
+from execnode.protocol.capabilities import DiscoverParams, DiscoverRootsParams
+from execnode.protocol.config import ConfigReadParams
+from execnode.protocol.http import HttpRequestParams
+from execnode.server.handlers import capabilities, environment, handshake, http, process
 from execnode.server.turns import Turn
 
 __all__ = ["ROUTES", "Route"]
@@ -29,6 +32,7 @@ ROUTES: Final[dict[str, Route]] = {
     methods.INITIALIZE: Route(messages.InitializeParams, handshake.initialize),
     methods.ENVIRONMENT_INFO: Route(messages.NoParams, environment.info),
     methods.ENVIRONMENT_STATUS: Route(messages.NoParams, environment.status),
+    methods.ENVIRONMENT_CONFIG_READ: Route(ConfigReadParams, environment.read_config),
     methods.PROCESS_START: Route(messages.StartParams, process.start),
     methods.PROCESS_READ: Route(messages.ReadParams, process.read),
     methods.PROCESS_WRITE: Route(messages.WriteParams, process.write),
@@ -38,4 +42,7 @@ ROUTES: Final[dict[str, Route]] = {
     methods.PROCESS_CLOSE_STDIN: Route(messages.CloseStdinParams, process.close_stdin),
     methods.PROCESS_ATTACH: Route(messages.AttachParams, process.attach),
     methods.PROCESS_LIST: Route(messages.ListParams, process.list_all),
+    methods.HTTP_REQUEST: Route(HttpRequestParams, http.request),
+    methods.CAPABILITY_ROOTS_DISCOVER_V1: Route(DiscoverRootsParams, capabilities.discover_roots),
+    methods.CAPABILITIES_DISCOVER_V2: Route(DiscoverParams, capabilities.discover),
 }

@@ -151,7 +151,7 @@ class Wire:
         """Send messages, in one piece."""
         self.socket.sendall(b"".join(frame(cbor2.dumps(message)) for message in messages))
 
-    def call(self, method: str, **params: object) -> int:
+    def call(self, method: str, /, **params: object) -> int:
         """Send a request and return its id."""
         self._ids += 1
         self.send({"id": self._ids, "method": method, "params": params})
@@ -192,7 +192,8 @@ class Wire:
             assert set(message) == {"method", "params"}
             params = message["params"]
             self.notifications.append(message)
-            self.seen.setdefault(params["processId"], Seen()).take(message)
+            if message["method"].startswith("process/"):
+                self.seen.setdefault(params["processId"], Seen()).take(message)
         return message
 
     def answer(self, request_id: object) -> Any:
@@ -232,11 +233,11 @@ class Wire:
 
     # --- the dialect ------------------------------------------------------------------------------
 
-    def request(self, method: str, **params: object) -> Any:
+    def request(self, method: str, /, **params: object) -> Any:
         """The result of a request. Raises Refused."""
         return self.answer(self.call(method, **params))
 
-    def refused(self, method: str, **params: object) -> Refused:
+    def refused(self, method: str, /, **params: object) -> Refused:
         """The error that a request is answered with."""
         try:
             result = self.request(method, **params)
