@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .failure import Failure
 from .places import default_socket, default_token_file, make_private
 from .tell import put, say, styled
 from .tokens import load_or_make
+from .web import web_settings
 
 __all__ = ["serve"]
 
@@ -35,7 +36,7 @@ def serve(urls: Sequence[str], options: Mapping[str, Any]) -> None:
         level=options["log_level"].upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    addresses = _addresses(urls, options["encoding"])
+    addresses = _addresses(urls)
     settings = _settings(addresses, options)
     over_stdio = any(address.kind == "stdio" for address in addresses)
 
@@ -43,7 +44,13 @@ def serve(urls: Sequence[str], options: Mapping[str, Any]) -> None:
         _announce(bound, over_stdio=over_stdio)
 
     async def run() -> None:
-        await run_node(settings, addresses, on_bound=announce)
+        await run_node(
+            settings,
+            addresses,
+            on_bound=announce,
+            encoding=options["encoding"],
+            with_stdin=options["exit_on_stdin_close"],
+        )
 
     try:
         trio.run(run)
@@ -51,7 +58,7 @@ def serve(urls: Sequence[str], options: Mapping[str, Any]) -> None:
         raise Failure(str(error)) from None
 
 
-def _addresses(urls: Sequence[str], encoding: str) -> list[Address]:
+def _addresses(urls: Sequence[str]) -> list[Address]:
     if not urls:
         socket = default_socket()
         make_private(socket.parent)
@@ -60,13 +67,8 @@ def _addresses(urls: Sequence[str], encoding: str) -> list[Address]:
         addresses = [parse_address(url) for url in urls]
     except ListenError as error:
         raise click.UsageError(f"--listen {error}") from None
-    over_stdio = sum(address.kind == "stdio" for address in addresses)
-    if over_stdio > 1:
+    if sum(address.kind == "stdio" for address in addresses) > 1:
         raise click.UsageError("--listen stdio: there is only one")
-    if over_stdio and encoding == "json":
-        raise click.UsageError(
-            "stdio does not speak JSON in this version, only CBOR: say --encoding cbor"
-        )
     return addresses
 
 
@@ -84,6 +86,8 @@ def _settings(addresses: Sequence[Address], options: Mapping[str, Any]) -> NodeS
         cgroups=not options["no_cgroups"],
         keep=options["keep_children"],
     )
+    kinds = {address.kind for address in addresses}
+    token = _token(kinds, options)
     return NodeSettings(
         execs=execs,
         max_frame=min(options["max_frame"], _MAX_FRAME),
@@ -92,24 +96,28 @@ def _settings(addresses: Sequence[Address], options: Mapping[str, Any]) -> NodeS
         session_ttl=options["session_ttl"],
         max_session_ttl=options["max_session_ttl"],
         shutdown_grace=options["shutdown_grace"],
-        token=_token(addresses, options["auth"], options["token_file"]),
+        token=token,
+        web=web_settings(kinds, token, options),
     )
 
 
-def _token(addresses: Sequence[Address], auth: str, file: str | None) -> str | None:
-    """The token that tcp clients have to present; None where there are none, or all may enter."""
-    if all(address.kind != "tcp" for address in addresses):
+def _token(kinds: Set[str], options: Mapping[str, Any]) -> str | None:
+    """What clients from a network have to present; None where there are none, or all may enter."""
+    asked = kinds & ({"tcp"} if options["ws_auth"] else {"tcp", "ws", "wss"})
+    if not asked:
         return None
-    if auth == "none":
+    if options["auth"] == "none":
         warning = styled("warning:", "1;33")
         say(f"{warning} --auth none: everybody who can connect runs commands as this user")
         return None
+    file = options["token_file"]
     path = Path(file) if file else default_token_file()
     if not file:
         make_private(path.parent)
     token, made = load_or_make(path)
     if made or not file:
-        say(f"execnode: tcp clients need the token in {path} (--token-file)")
+        names = " and ".join(sorted(asked))
+        say(f"execnode: {names} clients need the token in {path} (--token-file)")
     return token
 
 

@@ -52,6 +52,14 @@ class Codec(ABC):
         """
 
     @abstractmethod
+    def around(self, message: Message, size: int) -> tuple[bytes, bytes]:
+        """Return what comes before and after `size` bytes that are sent apart from the message.
+
+        They belong into its last member, an empty byte string: as they are in CBOR, as base64 in
+        JSON.
+        """
+
+    @abstractmethod
     def _load(self, data: bytes) -> object:
         """Return the plain value of one message; MalformedMessageError when it is none."""
 
@@ -152,6 +160,12 @@ class CborCodec(Codec):
         plain = msgspec.to_builtins(message, builtin_types=(bytes,), enc_hook=_CBOR_HOOK)
         return cbor2.dumps(plain)
 
+    def around(self, message: Message, size: int) -> tuple[bytes, bytes]:
+        """As in Codec."""
+        body = self.encode(message)
+        # The head of an empty byte string is one byte, the last; RFC 8949, section 3.
+        return body[:-1] + b"\x5a" + size.to_bytes(4, "big"), b""
+
     def _load(self, data: bytes) -> object:
         if len(data) > MAX_VALUES:
             _limit_cbor_items(data)
@@ -231,13 +245,24 @@ def _limit_cbor_items(data: bytes) -> None:
 
 
 class JsonCodec(Codec):
-    """The encoding of the Codex exec-server: text WebSocket messages, lines on stdio."""
+    """The encoding of the Codex exec-server: text WebSocket messages, lines on stdio.
+
+    lossy: names that are not UTF-8 are sent with U+FFFD in place of what JSON cannot carry.
+    """
 
     name = "json"
 
+    def __init__(self, *, lossy: bool = False) -> None:
+        self._hook = _hook(_lossy_text if lossy else _json_text)
+
     def encode(self, message: Message) -> bytes:
         """Return one JSON object, UTF-8, without line breaks."""
-        return msgspec.json.encode(message, enc_hook=_JSON_HOOK)
+        return msgspec.json.encode(message, enc_hook=self._hook)
+
+    def around(self, message: Message, size: int) -> tuple[bytes, bytes]:
+        """As in Codec."""
+        before, quote, after = self.encode(message).rpartition(b'"')
+        return before, quote + after
 
     def _load(self, data: bytes) -> object:
         try:
@@ -268,7 +293,8 @@ def _json_text(value: bytes) -> str:
         raise ValueError(f"JSON cannot carry text that is not UTF-8: {value!r}") from None
 
 
-_JSON_HOOK: Final = _hook(_json_text)
+def _lossy_text(value: bytes) -> str:
+    return value.decode(errors="replace")
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

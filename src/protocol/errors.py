@@ -23,6 +23,7 @@ __all__ = [
     "MalformedMessageError",
     "ProtocolError",
     "RpcError",
+    "answer_too_large",
     "initialize_only_once",
     "initialize_required",
     "initialized_required",
@@ -113,6 +114,14 @@ def malformed(error: MalformedMessageError, peer: str) -> RpcError:
     what = "websocket JSON-RPC" if peer.startswith("websocket ") else "JSON-RPC"
     return invalid_request(
         f"failed to parse {what} message from exec-server {peer}: {error.remark}"
+    )
+
+
+def answer_too_large(size: int, limit: int) -> RpcError:
+    """-32600 for a request whose answer does not fit a frame of its transport."""
+    return invalid_request(
+        f"the answer has {size} bytes, and a frame of this transport at most {limit}; "
+        "ask for less at once (a file: fs/open and fs/readBlock), or connect by WebSocket"
     )
 
 

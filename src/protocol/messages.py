@@ -143,12 +143,15 @@ class InitializeParams(_Message, frozen=True):
     """`initialize`.
 
     `acks`: the client will send process/ack. `session_ttl_ms`: wanted life while detached.
+    `additions`: it knows the members and notifications that are not the dialect's; without it they
+    are kept from a client that speaks JSON.
     """
 
     client_name: str
     resume_session_id: str | None = None
     auth_token: str | None = None
     acks: bool = False
+    additions: bool = False
     session_ttl_ms: Unsigned | None = None
 
 

@@ -1,15 +1,15 @@
 """One connection: its handshake, its requests and what it is told.
 
-The engine moves the bytes; what it hands up arrives at `dispatch`. Requests are answered as they
-finish: a handler either returns its answer, or an awaitable of it, which then runs as a task of the
-connection and holds nothing up.
+The engine moves the bytes; what it hands up arrives at `dispatch`, and the link cuts messages out
+of it. Requests are answered as they finish: a handler either returns its answer, or an awaitable of
+it, which then runs as a task of the connection and holds nothing up.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,12 +20,14 @@ from execnode.engine import Channel, _pty
 from execnode.environment.local.http import LocalHttp
 from execnode.environment.local.process import LocalProcess
 from execnode.protocol import methods
+from execnode.protocol.additions import without_additions
 from execnode.protocol.codec import Codec
 from execnode.protocol.errors import (
     INTERNAL_ERROR,
     UNREADABLE_ID,
     MalformedMessageError,
     RpcError,
+    answer_too_large,
     initialize_required,
     initialized_required,
     invalid_request,
@@ -35,12 +37,14 @@ from execnode.protocol.errors import (
 from execnode.protocol.messages import (
     AckNotification,
     Answer,
+    ErrorAnswer,
     GapNotification,
     Notification,
     Request,
     RequestId,
     WriteParams,
 )
+from execnode.server.links import Link, WebSocket
 from execnode.server.router import ROUTES
 from execnode.server.sessions import Session
 from execnode.server.turns import Turns
@@ -56,10 +60,13 @@ _logger = logging.getLogger(__name__)
 _STRANGERS_FRAME: Final = 65536
 # Seconds a stranger has for showing it.
 _STRANGERS_TIME: Final = 10.0
-# Seconds for answers to leave before a connection is ended.
+# Seconds for answers to leave before a connection is ended, and for the peer to say goodbye too.
 _FAREWELL: Final = 5.0
+_GOODBYE: Final = 1.0
 # Bytes that may wait for the peer before a sender of much is to wait, too.
 _ENOUGH_QUEUED: Final = 262_144
+# Pings in a row that a peer may leave unanswered.
+_PINGS: Final = 2
 # Events that are something the peer has sent.
 _FROM_THE_PEER: Final = frozenset({_pty.FRAME, _pty.QUEUED, _pty.EOF, _pty.OVERSIZE})
 
@@ -82,10 +89,14 @@ class Connection:
     channel: Channel
     tasks: trio.Nursery
 
-    def __init__(self, node: Node, codec: Codec, peer: Peer) -> None:
+    def __init__(self, node: Node, link: Link, peer: Peer) -> None:
         self.node = node
-        self.codec = codec
         self.peer = peer
+        # What is sent is encoded as `initialize` was.
+        self.codec: Codec = link.codec
+        # The peer knows no more than the dialect: our additions are kept from it.
+        self.plain = False
+        self._link = link
         self.session: Session | None = None
         self.ready = False  # `initialized` was received
         self.closed = trio.Event()
@@ -97,6 +108,10 @@ class Connection:
         self._over = trio.Event()
         self._leaving = False  # nothing more is taken from the peer
         self._drained: trio.Event | None = None
+        self._waits_for_goodbye = False
+        self._waiting = 0  # requests that are not answered yet
+        self._input_ended = False
+        self._heard = True  # anything, since the last ping
 
     async def run(self, in_fd: int, out_fd: int) -> None:
         """Serve on these descriptors (one twice for a socket; they are taken over) until it ends.
@@ -106,7 +121,9 @@ class Connection:
         stranger = self.peer.token is not None
         max_frame = _STRANGERS_FRAME if stranger else self.node.settings.max_frame
         try:
-            self.channel = self.node.execs.engine.open_channel(in_fd, out_fd, max_frame=max_frame)
+            self.channel = self.node.execs.engine.open_channel(
+                in_fd, out_fd, max_frame=max_frame, framing=self._link.framing
+            )
         except OSError:
             for descriptor in {in_fd, out_fd}:
                 os.close(descriptor)
@@ -120,6 +137,9 @@ class Connection:
             async with trio.open_nursery() as self.tasks:
                 if stranger:
                     self.tasks.start_soon(self._expect_handshake)
+                if isinstance(self._link, WebSocket):
+                    self._take_all(self._link.early())
+                    self.tasks.start_soon(self._keep_alive, self._link)
                 await self._over.wait()
                 self.tasks.cancel_scope.cancel()
         finally:
@@ -130,20 +150,27 @@ class Connection:
             self.channel.close()
             self.closed.set()
 
-    def welcome(self, session: Session, *, acks: bool) -> None:
+    def welcome(self, session: Session, *, acks: bool, additions: bool) -> None:
         """The peer is known now. It may send on at once, without waiting for an answer."""
         self.session = session
+        self.plain = self.codec.name == "json" and not additions
+        self.channel.encode_as(json=self.codec.name == "json", plain=self.plain)
         self.channel.ready(max_frame=self.node.settings.max_frame, acks=acks)
 
     def end(self) -> None:
         """End the connection at once; what has not left is lost."""
         self._over.set()
 
-    def end_politely(self) -> None:
-        """End the connection when the answers that are queued have left, or after a while."""
+    def end_politely(self, offence: str = "") -> None:
+        """End the connection when the answers that are queued have left, or after a while.
+
+        offence: what the peer has done to deserve it.
+        """
         if self._leaving or self._over.is_set():
             return
         self._leaving = True
+        self._waits_for_goodbye = self._link.goodbye(offence)
+        self._reply()
         self.channel.notify_drained()
         self.tasks.start_soon(self._end_after, _FAREWELL)
 
@@ -152,10 +179,13 @@ class Connection:
     def dispatch(self, event: tuple[Any, ...]) -> None:
         """Take an event of the engine (environment/local/pump.py)."""
         kind = event[0]
-        if self._over.is_set() or (self._leaving and kind in _FROM_THE_PEER):
+        if self._over.is_set():
             return
-        if kind == _pty.FRAME:
-            self._receive(event[2])
+        if self._leaving and kind in _FROM_THE_PEER:
+            self._take_leave(event)
+        elif kind == _pty.FRAME:
+            self._heard = True
+            self._take_all(self._link.receive(event[2]))
         elif kind == _pty.MARK:
             self._tell_mark(event[2].owner, event[3], event[4], event[5])
         elif kind == _pty.QUEUED:
@@ -163,17 +193,32 @@ class Connection:
         elif kind == _pty.GAP:
             self._tell_gap(event[2].owner, event[3], event[4], event[5], event[6])
         elif kind == _pty.EOF:
-            self.end_politely()
+            self._end_of_input()
         elif kind == _pty.OVERSIZE:
             self._refuse_frame(event[2])
         elif kind == _pty.DRAINED and not self._leaving:
             self._go_on()
+        elif kind == _pty.DRAINED and self._waits_for_goodbye:
+            self.tasks.start_soon(self._end_after, _GOODBYE)
         else:  # BROKEN, DRAINED
             self.end()
 
-    def _receive(self, body: bytes) -> None:
+    def _take_all(self, messages: Iterator[tuple[Codec, bytes]]) -> None:
+        for codec, body in messages:
+            if self.session is None:
+                self.codec = codec
+                self.plain = codec.name == "json"
+                self.channel.encode_as(json=self.plain, plain=self.plain)
+            self._take(codec, body)
+            if self._leaving or self._over.is_set():
+                return
+        self._reply()
+        if self._link.closing:
+            self.end_politely()
+
+    def _take(self, codec: Codec, body: bytes) -> None:
         try:
-            message = self.codec.decode(body)
+            message = codec.decode(body)
         except MalformedMessageError as error:
             self._send_error(UNREADABLE_ID, malformed(error, self.peer.name))
             return
@@ -183,7 +228,32 @@ class Connection:
             _logger.info(
                 "%s: dropped, since it sent what nobody expects: %s", self.peer.name, message
             )
+            self.end_politely("sent what nobody expects")
+
+    def _reply(self) -> None:
+        """Send what the link has to say by itself."""
+        data = self._link.replies()
+        if data and not self.channel.closed:
+            self.channel.send_raw(data)
+
+    def _take_leave(self, event: tuple[Any, ...]) -> None:
+        """Listen for nothing but the peer's goodbye."""
+        if event[0] == _pty.EOF and self._waits_for_goodbye:
             self.end()
+        elif event[0] == _pty.FRAME and self._waits_for_goodbye:
+            for _ in self._link.receive(event[2]):
+                pass
+            if self._link.said_goodbye:
+                self.end()
+
+    def _end_of_input(self) -> None:
+        """The peer sends no more; one that still reads gets the answers it is waiting for."""
+        if self._link.answers_after_eof and self._waiting:
+            self._input_ended = True
+            self.tasks.start_soon(self._end_after, _FAREWELL)
+        else:
+            self.end_politely()
+            self._waits_for_goodbye = False  # it will not come any more
 
     def _refuse_frame(self, size: int) -> None:
         if self.peer.token is not None and self.session is None:
@@ -213,6 +283,7 @@ class Connection:
             self._send_failure(request, error)
         else:
             if isinstance(result, Awaitable):
+                self._waiting += 1
                 self.tasks.start_soon(self._finish, request, result)
             else:
                 self._send(Answer(request.id, result))
@@ -226,6 +297,10 @@ class Connection:
             self._send_failure(request, error)
         else:
             self._send(answer)
+        finally:
+            self._waiting -= 1
+        if self._input_ended and not self._waiting:
+            self.end_politely()
 
     def _await_write(self, body: bytes, ticket: int) -> None:
         """Answer a write, which the engine has taken from the wire itself, once it is through."""
@@ -234,15 +309,22 @@ class Connection:
         assert self.session is not None
         params = self.codec.decode_params(WriteParams, request.params)
         process = self.session.find(params.process_id)
+        self._waiting += 1
         self.tasks.start_soon(self._finish, request, process.written(ticket))
 
-    def _send(self, message: Answer | Notification) -> None:
-        if not self.channel.closed:
-            self.channel.send(self.codec.encode(message))
+    def _send(self, message: Answer | ErrorAnswer | Notification) -> None:
+        if self.channel.closed:
+            return
+        if self.plain:
+            message = without_additions(message)
+        body = self.codec.encode(message)
+        limit = self._link.largest(self.node.settings.max_frame)
+        if len(body) > limit and isinstance(message, Answer):
+            body = self.codec.encode(answer_too_large(len(body), limit).to_answer(message.id))
+        self.channel.send(body)
 
     def _send_error(self, request_id: RequestId, error: RpcError) -> None:
-        if not self.channel.closed:
-            self.channel.send(self.codec.encode(error.to_answer(request_id)))
+        self._send(error.to_answer(request_id))
 
     def _send_failure(self, request: Request, error: Exception) -> None:
         _logger.error("%s: %s failed", self.peer.name, request.method, exc_info=error)
@@ -322,10 +404,28 @@ class Connection:
         self._pass(process, last, methods.PROCESS_GAP, gap)
 
     def _pass(self, process: LocalProcess, seq: int, method: str, params: object) -> None:
-        body = self.codec.encode(Notification(method, params))
+        message = Notification(method, params)
+        body = self.codec.encode(without_additions(message) if self.plain else message)
         self.channel.pass_on(process.process, seq, body)
 
     # --- time -------------------------------------------------------------------------------------
+
+    async def _keep_alive(self, link: WebSocket) -> None:
+        """End the connection of a peer that is silent and answers no pings.
+
+        One that just does not take what is queued for it is left to TCP: it would not see a ping.
+        """
+        unanswered = 0
+        while unanswered < _PINGS:
+            await trio.sleep(self.node.settings.ping_interval)
+            if self._heard or self.channel.queued:
+                unanswered = 0
+            else:
+                unanswered += 1
+            self._heard = False
+            self.channel.send_raw(link.ping())
+        _logger.info("%s: dropped, since it does not answer pings", self.peer.name)
+        self.end()
 
     async def _expect_handshake(self) -> None:
         await trio.sleep(_STRANGERS_TIME)

@@ -1,4 +1,4 @@
-"""Where connections come from: Unix sockets, TCP, standard input and output."""
+"""Where connections come from: Unix sockets, TCP (WebSockets too), standard input and output."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import trio
 
-__all__ = ["Address", "ListenError", "Listener", "listen", "parse_address"]
+__all__ = ["Address", "ListenError", "Listener", "listen", "parse_address", "tune"]
 
 _logger = logging.getLogger(__name__)
 
@@ -32,22 +32,25 @@ _UNACKNOWLEDGED_MS = 20_000
 _NOT_SENT = 131_072
 
 
+_NETWORK: Final[dict[str, Literal["tcp", "ws", "wss"]]] = {"tcp": "tcp", "ws": "ws", "wss": "wss"}
+
+
 class ListenError(Exception):
     """An address that cannot be listened at; the text says what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: `path` for unix, `host` and `port` for tcp, neither for stdio."""
+    """Where to listen: `path` for unix, neither that nor `host` and `port` for stdio."""
 
-    kind: Literal["unix", "tcp", "stdio"]
+    kind: Literal["unix", "tcp", "ws", "wss", "stdio"]
     path: str = ""
     host: str = ""
     port: int = 0
 
 
 def parse_address(url: str) -> Address:
-    """Return the address of `unix:///path.sock`, `tcp://HOST:PORT` or `stdio`.
+    """Return the address of `unix:///path.sock`, `tcp://HOST:PORT` (or ws, wss) or `stdio`.
 
     Raises ListenError.
     """
@@ -67,19 +70,24 @@ def parse_address(url: str) -> Address:
                 "with %23 for # and %3F for ? in the path"
             )
         return Address("unix", path=path)
-    if parts.scheme == "tcp":
+    kind = _NETWORK.get(parts.scheme)
+    if kind is not None:
         if more or "@" in parts.netloc or not parts.hostname or port is None or path not in "/":
-            raise ListenError(f"{url}: a TCP address is written tcp://HOST:PORT (port 0: any)")
-        return Address("tcp", host=parts.hostname, port=port)
+            raise ListenError(f"{url}: an address is written {kind}://HOST:PORT (port 0: any)")
+        return Address(kind, host=parts.hostname, port=port)
     raise ListenError(
-        f"{url}: expected unix:///path.sock, tcp://HOST:PORT or stdio as an address to listen at"
+        f"{url}: expected ws://HOST:PORT, wss://HOST:PORT, unix:///path.sock, tcp://HOST:PORT "
+        "or stdio as an address to listen at"
     )
 
 
 class Listener:
-    """A bound socket. `url` is what a client connects to."""
+    """A bound socket. `url` is what a client connects to, `kind` that of its address."""
 
-    def __init__(self, url: str, sock: trio.socket.SocketType, path: Path | None) -> None:
+    def __init__(
+        self, kind: str, url: str, sock: trio.socket.SocketType, path: Path | None
+    ) -> None:
+        self.kind = kind
         self.url = url
         self.local = path is not None
         self._socket = sock
@@ -106,9 +114,10 @@ class Listener:
                     continue
                 return client.detach(), "unix"
             with suppress(OSError):  # the peer may be gone already
-                _tune(client)
+                tune(client)
             host, port = address[:2]
-            return client.detach(), f"tcp {host}:{port}"
+            name = "tcp" if self.kind == "tcp" else "websocket"
+            return client.detach(), f"{name} {_host_port(host, port)}"
 
     def close(self) -> None:
         """Listen no longer. The socket's file goes, unless it is somebody else's by now."""
@@ -132,8 +141,8 @@ async def listen(address: Address) -> list[Listener]:
     try:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=_BACKLOG)
     except OSError as error:
-        raise ListenError(f"tcp://{address.host}:{address.port}: {error}") from None
-    return [Listener(_tcp_url(each.socket), each.socket, None) for each in listeners]
+        raise ListenError(f"{address.kind}://{address.host}:{address.port}: {error}") from None
+    return [_listener(address.kind, each.socket) for each in listeners]
 
 
 def _check_stdio() -> None:
@@ -147,9 +156,12 @@ def _check_stdio() -> None:
             ) from None
 
 
-def _tcp_url(sock: trio.socket.SocketType) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+def _listener(kind: str, sock: trio.socket.SocketType) -> Listener:
+    return Listener(kind, f"{kind}://{_host_port(*sock.getsockname()[:2])}", sock, None)
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listen_unix(path: Path) -> Listener:
@@ -167,7 +179,7 @@ def _listen_unix(path: Path) -> Listener:
         raise ListenError(f"{url}: {error}{hint}") from None
     finally:
         os.umask(before)
-    return Listener(url, trio.socket.from_stdlib_socket(sock), path)
+    return Listener("unix", url, trio.socket.from_stdlib_socket(sock), path)
 
 
 def _remove_stale(path: Path, url: str) -> None:
@@ -215,7 +227,8 @@ def _foreign_user(sock: trio.socket.SocketType) -> str | None:
     return f"process {pid} of user {name} ({uid})"
 
 
-def _tune(sock: trio.socket.SocketType) -> None:
+def tune(sock: trio.socket.SocketType) -> None:
+    """Set a TCP socket up for small messages, big ones, and peers that die; see tcp(7)."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)

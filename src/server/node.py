@@ -15,7 +15,8 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from http import HTTPStatus
+from typing import Final, Literal
 
 import trio
 
@@ -23,12 +24,12 @@ from execnode.environment.local.capabilities import LocalCapabilities
 from execnode.environment.local.config import LocalConfig
 from execnode.environment.local.exec import ExecSettings, LocalExec
 from execnode.environment.local.info import environment_info
-from execnode.protocol.codec import CborCodec
-from execnode.protocol.errors import UNREADABLE_ID, invalid_request
-from execnode.protocol.framing import frame
 from execnode.server.connection import Connection, Peer
-from execnode.server.listeners import Address, Listener, listen
+from execnode.server.links import Frames, Lines, Link, WebSocket, farewell
+from execnode.server.listeners import Address, Listener, listen, tune
 from execnode.server.sessions import Sessions
+from execnode.server.tls import decrypted
+from execnode.server.web import Page, WebSettings, open_web_socket, too_busy
 
 __all__ = ["Node", "NodeSettings", "serve"]
 
@@ -48,7 +49,9 @@ class NodeSettings:
     session_ttl, max_session_ttl: seconds a session lives while nobody is connected to it, unless
         its client wants otherwise, and at most.
     shutdown_grace: seconds that processes have between SIGTERM and SIGKILL at the node's end.
-    token: what clients from a network have to present; None lets everybody in.
+    token: what clients have to present that connect by plain TCP; None lets everybody in.
+    web: who may open a WebSocket.
+    ping_interval: seconds between pings of WebSockets; a silent peer is dropped after three.
     """
 
     execs: ExecSettings = field(default_factory=ExecSettings)
@@ -59,6 +62,8 @@ class NodeSettings:
     max_session_ttl: float = 7 * 86400.0
     shutdown_grace: float = 2.0
     token: str | None = None
+    web: WebSettings = field(default_factory=WebSettings)
+    ping_interval: float = 15.0
 
 
 class Node:
@@ -79,8 +84,12 @@ class Node:
             max_ttl=settings.max_session_ttl,
         )
         self.connections: set[Connection] = set()
-        self._codec = CborCodec()
         self._nursery = nursery
+        self._callers = 0  # that are not through with HTTP yet
+        self._pages: dict[str, Callable[[], Page]] = {
+            "/healthz": lambda: (HTTPStatus.OK, "text/plain", b""),
+            "/readyz": self._readiness,
+        }
 
     @classmethod
     @asynccontextmanager
@@ -95,24 +104,35 @@ class Node:
         try:
             while True:
                 descriptor, name = await listener.accept()
-                limit = self.settings.max_connections
-                if not self.execs.accepting:
-                    self._refuse(descriptor, "this node is shutting down")
-                elif len(self.connections) >= limit:
-                    self._refuse(
-                        descriptor,
-                        f"this node has its limit of {limit} connections; close one, "
-                        "or start the node with a higher --max-connections",
-                    )
+                web = listener.kind in ("ws", "wss")
+                refusal = self._refusal()
+                if refusal is not None:
+                    _refuse(descriptor, refusal, web=web)
+                elif web:
+                    tls = listener.kind == "wss"
+                    self._nursery.start_soon(self._serve_web, descriptor, name, tls)
                 else:
                     peer = Peer(name, None if listener.local else self.settings.token)
                     self._nursery.start_soon(self.connect, descriptor, descriptor, peer)
         finally:
             listener.close()
 
-    async def connect(self, in_fd: int, out_fd: int, peer: Peer) -> None:
-        """Serve one connection, whose descriptors are taken over, until it ends."""
-        connection = Connection(self, self._codec, peer)
+    def _refusal(self) -> str | None:
+        """Why nobody else can be served now."""
+        limit = self.settings.max_connections
+        if len(self.connections) + self._callers >= limit:
+            return (
+                f"this node has its limit of {limit} connections; close one, "
+                "or start the node with a higher --max-connections"
+            )
+        return None if self.execs.accepting else "this node is shutting down"
+
+    async def connect(self, in_fd: int, out_fd: int, peer: Peer, link: Link | None = None) -> None:
+        """Serve one connection, whose descriptors are taken over, until it ends.
+
+        link: length-prefixed CBOR if not given.
+        """
+        connection = Connection(self, link or Frames(), peer)
         self.connections.add(connection)
         try:
             await connection.run(in_fd, out_fd)
@@ -123,11 +143,43 @@ class Node:
         finally:
             self.connections.discard(connection)
 
-    def _refuse(self, descriptor: int, reason: str) -> None:
-        error = invalid_request(reason)
-        with socket.socket(fileno=descriptor) as peer, suppress(OSError):  # it may have left
-            peer.setblocking(False)
-            peer.send(frame(self._codec.encode(error.to_answer(UNREADABLE_ID))))
+    async def _serve_web(self, descriptor: int, name: str, tls: bool) -> None:
+        """Answer an HTTP request, and serve the WebSocket that it asks for."""
+        settings = self.settings.web
+        sock = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
+        transport = trio.SocketStream(sock)
+        try:
+            async with transport:
+                if not tls:
+                    link = await self._hear(transport)
+                    if link is not None:
+                        tune(sock)
+                        descriptor = sock.detach()
+                        await self.connect(descriptor, descriptor, Peer(name), link)
+                    return
+                assert settings.tls is not None
+                stream = trio.SSLStream(transport, settings.tls, server_side=True)
+                async with stream:
+                    link = await self._hear(stream)
+                    if link is not None:
+                        tune(sock)
+                        async with decrypted(stream) as descriptor:
+                            await self.connect(descriptor, descriptor, Peer(name), link)
+        except (trio.BrokenResourceError, OSError) as error:
+            _logger.info("%s: %s", name, error)
+
+    async def _hear(self, stream: trio.abc.Stream) -> WebSocket | None:
+        self._callers += 1
+        try:
+            settings = self.settings
+            return await open_web_socket(stream, settings.web, settings.max_frame, self._pages)
+        finally:
+            self._callers -= 1
+
+    def _readiness(self) -> Page:
+        if self.execs.accepting:
+            return HTTPStatus.OK, "text/plain", b""
+        return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"this node is shutting down"
 
     async def shut_down(self) -> None:
         """Start nothing any more, end what runs, and let the answers leave. Bounded in time."""
@@ -143,15 +195,27 @@ class Node:
                 await connection.closed.wait()
 
 
+def _refuse(descriptor: int, reason: str, *, web: bool) -> None:
+    """Tell a caller in its own words why it is not served, and hang up."""
+    message = too_busy(reason) if web else farewell(reason)
+    with socket.socket(fileno=descriptor) as peer, suppress(OSError):  # it may have left
+        peer.setblocking(False)
+        peer.send(message)
+
+
 async def serve(
     settings: NodeSettings,
     addresses: list[Address],
     *,
     on_bound: Callable[[list[str]], None],
+    encoding: Literal["cbor", "json"] = "cbor",
+    with_stdin: bool = False,
 ) -> None:
     """Run a node until SIGTERM, SIGINT or SIGHUP, or the end of standard input for a stdio address.
 
     on_bound: called once with the URLs that are listened at, in the order of the addresses.
+    encoding: what standard input and output speak, where they are one of the addresses.
+    with_stdin: where they are not, shut down when standard input ends.
     A second signal ends it without grace. Raises ListenError.
     """
     # A parent may have had it ignored, and the kernel then forgets how our children ended.
@@ -172,15 +236,30 @@ async def serve(
             gc.freeze()
             on_bound([listener.url for listener in listeners])
             if any(each.kind == "stdio" for each in addresses):
-                nursery.start_soon(_serve_stdio, node, nursery.cancel_scope)
+                link = Lines() if encoding == "json" else Frames()
+                nursery.start_soon(_serve_stdio, node, link, nursery.cancel_scope)
+            elif with_stdin:
+                nursery.start_soon(_await_end_of_stdin, node, nursery.cancel_scope)
             nursery.start_soon(_await_signals, node, signals, nursery.cancel_scope)
 
 
-async def _serve_stdio(node: Node, running: trio.CancelScope) -> None:
+async def _serve_stdio(node: Node, link: Link, running: trio.CancelScope) -> None:
     """Standard input and output as a connection; its end is the node's."""
     in_fd, out_fd = os.dup(0), os.dup(1)
-    await node.connect(in_fd, out_fd, Peer("stdio"))
+    await node.connect(in_fd, out_fd, Peer("stdio"), link)
     running.cancel()
+
+
+async def _await_end_of_stdin(node: Node, running: trio.CancelScope) -> None:
+    """Shut down when standard input ends; what comes from it means nothing."""
+    while True:
+        try:
+            await trio.lowlevel.wait_readable(0)
+        except OSError:  # a file, or /dev/null: what epoll(7) refuses has no more to come
+            break
+        if not os.read(0, 65536):
+            break
+    await _shut_down(node, running)
 
 
 async def _await_signals(

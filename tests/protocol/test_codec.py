@@ -815,3 +815,21 @@ def test_recorded_messages_of_the_dialect_decode() -> None:
     assert read_body(JSON, output, m.OutputNotification) == m.OutputNotification(
         "p", 1, "pty", b"\xff\xfe"
     )
+
+
+@given(
+    codec=st.sampled_from([CBOR, JSON]),
+    data=st.binary(max_size=70_000),
+    request_id=st.integers(-5, 99),
+)
+def test_bytes_that_are_sent_apart_belong_where_the_message_has_none(
+    codec: Codec, data: bytes, request_id: int
+) -> None:
+    before, after = codec.around(
+        m.Request(request_id, "process/write", m.WriteParams('quote"d', b"")), len(data)
+    )
+    apart = base64.b64encode(data) if codec.name == "json" else data
+    message = codec.decode(before + apart + after)
+    assert isinstance(message, m.Request)
+    assert message.id == request_id
+    assert codec.decode_params(m.WriteParams, message.params) == m.WriteParams('quote"d', data)

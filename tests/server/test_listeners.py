@@ -77,7 +77,7 @@ def test_an_address_is_read(url: str, address: Address) -> None:
         "tcp://user@h:1",
         "tcp://[::1:1",
         "tcp://[x]:1",
-        "ws://127.0.0.1:0",
+        "ws://127.0.0.1",
         "http://127.0.0.1:0",
     ],
 )
@@ -471,7 +471,7 @@ async def test_a_listener_survives_the_trouble_of_others(
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         flaky: Any = Flaky(trio.socket.from_stdlib_socket(server))
-        listener = Listener(f"tcp://127.0.0.1:{port}", flaky, None)
+        listener = Listener("tcp", f"tcp://127.0.0.1:{port}", flaky, None)
         with socket.create_connection(("127.0.0.1", port)):
             descriptor, _ = await listener.accept()
             os.close(descriptor)

@@ -2,16 +2,13 @@
 
 import os
 import resource
-import select
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cbor2
 import pytest
@@ -27,6 +24,7 @@ from tests.server.running import (
     NodeSettings,
     alive,
     gone,
+    piped_wire,
 )
 from tests.server.wire import Wire, eventually, frame, starting
 
@@ -183,44 +181,11 @@ def test_the_cgroups_of_a_node_go_with_it(launch: Launch) -> None:
 # --- standard input and output -------------------------------------------------------------------
 
 
-class Pipes:
-    """A node's standard input and output, as a socket is used by Wire."""
-
-    def __init__(self, node: NodeProcess) -> None:
-        assert node.popen.stdin is not None
-        assert node.popen.stdout is not None
-        self._to, self._from = os.dup(node.popen.stdin.fileno()), node.popen.stdout.fileno()
-        node.popen.stdin.close()
-        self._seconds = 0.0
-
-    def settimeout(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def sendall(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._to, data) :]
-
-    def recv(self, size: int) -> bytes:
-        if not select.select([self._from], [], [], self._seconds)[0]:
-            raise TimeoutError
-        return os.read(self._from, size)
-
-    def end_input(self) -> None:
-        if self._to >= 0:
-            os.close(self._to)
-        self._to = -1
-
-    def close(self) -> None:
-        self.end_input()
-
-
 @pytest.fixture
 def piped(socket_dir: Path) -> Iterator[tuple[NodeProcess, Wire]]:
     """A node on pipes, and a client at their other ends."""
-    with NodeProcess(socket_dir, None, "stdio", stdio=True) as node:
-        pipes: Any = Pipes(node)
-        with Wire(pipes) as wire:
-            yield node, wire
+    with NodeProcess(socket_dir, None, "stdio", stdio=True) as node, piped_wire(node) as wire:
+        yield node, wire
 
 
 def test_a_node_serves_its_standard_input(piped: tuple[NodeProcess, Wire]) -> None:
@@ -366,12 +331,11 @@ def test_nothing_is_left_of_many_sessions_and_hundreds_of_processes(launch: Laun
     for i in range(40):
         visit(i)
     settle()
-    before, memory = Counter(node.descriptors()), node.resident()
+    before, memory = node.descriptors(), node.resident()
     for i in range(150):
         visit(i)
     settle()
-    # The last connection before may have been on its way out still: fewer is as good.
-    assert eventually(lambda: not Counter(node.descriptors()) - before)
+    assert eventually(lambda: node.holds_no_more_than(before))
     assert node.resident() - memory < 3 << 20
     assert len(node.cgroups()) <= 70
     node.check()

@@ -1,4 +1,4 @@
-"""A client of a few lines that knows nothing of ours: sockets, cbor2, and the dialect's rules.
+"""A client of a few lines that knows nothing of ours: sockets, and the dialect's rules.
 
 It checks what it is told as it arrives: records of a process come in order, each once, with the
 right offsets, and nothing follows `closed`.
@@ -12,9 +12,20 @@ from contextlib import suppress
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-import cbor2
+from tests.server.speech import Frames, Json, Speech, web_socket
 
-Json = dict[str, Any]
+__all__ = [
+    "PATH",
+    "PATIENCE",
+    "Json",
+    "Refused",
+    "Seen",
+    "Wire",
+    "attempts",
+    "eventually",
+    "frame",
+    "starting",
+]
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 # Seconds that anything may take: far more than it does, since the machine may be busy.
@@ -71,11 +82,12 @@ class Seen:
             self.closed = params
 
     def _output(self, params: Json) -> None:
-        stream, chunk, offset = params["stream"], params["chunk"], params["offset"]
+        stream, chunk = params["stream"], params["chunk"]
         assert type(chunk) is bytes
         assert chunk
         if self.offsets is not None:
-            assert offset == self.offsets.get(stream, 0)
+            offset = self.offsets.get(stream, 0)
+            assert params.get("offset", offset) == offset  # the plain dialect has none
             self.offsets[stream] = offset + len(chunk)
         self.streams[stream] += chunk
         self.chunks.append(params)
@@ -112,20 +124,23 @@ def frame(body: bytes) -> bytes:
 class Wire:
     """One connection."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, speech: Speech | None = None) -> None:
         sock.settimeout(PATIENCE)
         self.socket = sock
+        self.speech = speech or Frames()
         self.session = ""
         self.answers: dict[Any, Json] = {}
         self.notifications: deque[Json] = deque()
         self.seen: dict[str, Seen] = {}
-        self._buffer = bytearray()
+        self._arrived: deque[Json] = deque()
         self._ids = 0
 
     @classmethod
-    def to(cls, url: str) -> Self:
-        """Connect to a node."""
+    def to(cls, url: str, **options: Any) -> Self:
+        """Connect to a node. options: of speech.WebSocket."""
         parts = urlsplit(url)
+        if parts.scheme == "ws":
+            return cls(*web_socket(url, PATIENCE, **options))
         if parts.scheme == "unix":
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(PATIENCE)
@@ -149,7 +164,7 @@ class Wire:
 
     def send(self, *messages: object) -> None:
         """Send messages, in one piece."""
-        self.socket.sendall(b"".join(frame(cbor2.dumps(message)) for message in messages))
+        self.socket.sendall(b"".join(map(self.speech.pack, messages)))
 
     def call(self, method: str, /, **params: object) -> int:
         """Send a request and return its id."""
@@ -164,22 +179,16 @@ class Wire:
 
     def receive(self) -> Json:
         """The next message, whatever it is. Raises EOFError at the end, TimeoutError."""
-        while True:
-            size = int.from_bytes(self._buffer[:4], "big")
-            if len(self._buffer) >= 4 + size and len(self._buffer) >= 4:
-                body = bytes(self._buffer[4 : 4 + size])
-                del self._buffer[: 4 + size]
-                message = cbor2.loads(body)
-                assert isinstance(message, dict)
-                return message
+        while not self._arrived:
             self._fill()
+        return self._arrived.popleft()
 
     def _fill(self) -> None:
         data = self.socket.recv(1 << 18)
         if not data:
-            assert not self._buffer, "the end came in the middle of a frame"
+            assert not self.speech.partial, "the end came in the middle of a message"
             raise EOFError
-        self._buffer += data
+        self._arrived += self.speech.feed(data)
 
     def step(self) -> Json:
         """Take the next message and keep it where it belongs."""
@@ -220,7 +229,7 @@ class Wire:
 
     def silent(self, seconds: float = 0.1) -> bool:
         """Whether nothing arrives for a while: only to show that what must not come does not."""
-        if self._buffer:
+        if self._arrived or self.speech.partial:
             return False
         self.socket.settimeout(seconds)
         try:

@@ -19,6 +19,10 @@ __all__ = ["command"]
             "execnode serve --listen tcp://0.0.0.0:7077 --token-file ~/node.token",
         ),
         (
+            "for the Codex CLI on this machine, as CODEX_EXEC_SERVER_URL=ws://127.0.0.1:7078",
+            "execnode serve --listen ws://127.0.0.1:7078 --auth none",
+        ),
+        (
             "through ssh, started by the client",
             "execnode run "
             "--node 'stdio:ssh HOST execnode serve --listen stdio --encoding cbor' -- uname -a",
@@ -30,7 +34,8 @@ __all__ = ["command"]
     "urls",
     metavar="URL",
     multiple=True,
-    help="unix:///path.sock, tcp://HOST:PORT (port 0: any) or stdio; may be repeated. "
+    help="ws://HOST:PORT, wss://HOST:PORT, tcp://HOST:PORT (port 0: any), unix:///path.sock or "
+    "stdio; may be repeated. "
     "Default: a Unix socket in $XDG_RUNTIME_DIR/execnode or ~/.local/state/execnode.",
 )
 @click.option(
@@ -38,14 +43,14 @@ __all__ = ["command"]
     type=click.Choice(["json", "cbor"]),
     default="json",
     show_default=True,
-    help="What stdio speaks. json comes in a later version and is refused now.",
+    help="What stdio speaks: JSON, a line each, or length-prefixed CBOR.",
 )
 @click.option(
     "--auth",
     type=click.Choice(["token", "none"]),
     default="token",
     show_default=True,
-    help="What tcp clients have to show. none lets everybody run commands who can connect. "
+    help="What ws and tcp clients have to show. none lets everybody run commands who can connect. "
     "Unix sockets are for this user and root, always.",
 )
 @click.option(
@@ -53,6 +58,45 @@ __all__ = ["command"]
     metavar="FILE",
     help="The token's file, made with a random token if there is none. "
     "Default: ~/.local/state/execnode/token.",
+)
+@click.option(
+    "--ws-auth",
+    type=click.Choice(["capability-token", "signed-bearer-token"]),
+    help="What ws clients have to show instead, as bearer token: one fixed token "
+    "(--ws-token-file or --ws-token-sha256), or a JWT signed with a secret that both know "
+    "(--ws-shared-secret-file).",
+)
+@click.option("--ws-token-file", metavar="FILE", help="The token.")
+@click.option("--ws-token-sha256", metavar="HEX", help="Its SHA-256, 64 hex digits.")
+@click.option("--ws-shared-secret-file", metavar="FILE", help="The HS256 key, at least 32 bytes.")
+@click.option("--ws-issuer", metavar="NAME", help="What a JWT has to have as `iss`.")
+@click.option("--ws-audience", metavar="NAME", help="What it has to have as, or in, `aud`.")
+@click.option(
+    "--ws-max-clock-skew-seconds",
+    type=click.IntRange(0),
+    metavar="N",
+    help="How far the clocks of its maker and this node may be apart. Default: 30.",
+)
+@click.option(
+    "--allow-origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="A web page's origin, like https://example.org, that may open a WebSocket; "
+    "requests with any other are refused. May be repeated.",
+)
+@click.option("--tls-cert", metavar="FILE", help="The certificate chain for wss, PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its private key, PEM, if not in the same file.")
+@click.option(
+    "--exit-on-stdin-close",
+    is_flag=True,
+    help="End when standard input does: with the program that started the node.",
+)
+@click.option(
+    "--concurrent-requests",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Taken for the sake of scripts, and not needed: no request waits for one that waits.",
 )
 @click.option(
     "--session-ttl",

@@ -25,10 +25,6 @@
  * dozen that wait do not.  Whoever makes them bounds their memory. */
 #define BLOB_WEIGHT (CONTROL_LOW / 4 * 3)
 
-/* For a peer that does not acknowledge: bytes already handed to the kernel that are protected when the link is lost,
- * since they may never have arrived. */
-#define IN_FLIGHT_SLACK (256u << 10)
-
 /* One process as one channel sees it. */
 struct cursor {
     struct log_cursor at; /* first: the log links these */

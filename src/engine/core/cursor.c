@@ -121,10 +121,8 @@ uint64_t cursor_unconfirmed(const struct cursor *cursor)
     const struct log *log = &cursor->process->log;
     if (cursor->channel->acks && at->protected_seq != UINT64_MAX)
         return at->protected_seq;
-    uint64_t seq = at->next_seq, bytes = 0;
-    while (seq > log->base_seq && bytes < IN_FLIGHT_SLACK)
-        bytes += log_find(log, --seq)->length;
-    return seq;
+    /* What the kernel took may be in a buffer that is lost with the link, here or on the way. */
+    return log->base_seq;
 }
 
 void cursor_skip(struct cursor *cursor)

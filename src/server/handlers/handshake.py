@@ -30,5 +30,5 @@ def initialize(connection: Connection, params: InitializeParams) -> InitializeRe
         session = sessions.open(connection, params.client_name, params.session_ttl_ms)
     else:
         session = sessions.resume(connection, params.resume_session_id, params.session_ttl_ms)
-    connection.welcome(session, acks=params.acks)
+    connection.welcome(session, acks=params.acks, additions=params.additions)
     return InitializeResponse(session.id, connection.node.info)
