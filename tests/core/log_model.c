@@ -324,7 +324,7 @@ static void acknowledge(struct reader *reader, struct input *in)
 {
     struct log_cursor *at = &reader->at;
     if (reader->protects && at->protected_seq < at->next_seq)
-        at->protected_seq += 1 + take_up_to(in, at->next_seq - at->protected_seq - 1);
+        at->needed_seq = at->protected_seq += 1 + take_up_to(in, at->next_seq - at->protected_seq - 1);
 }
 
 static void reader_step(struct model *m, struct input *in)

@@ -416,7 +416,7 @@ TEST(block_keeps_what_a_cursor_protects)
     fill(&log, 1000);
     CHECK_EQ(log.base_seq, 1);
     CHECK_EQ(put_record(&log, LOG_STDOUT, 1000), 0);
-    cursor.protected_seq = 3; /* two records are no longer wanted */
+    cursor.protected_seq = cursor.needed_seq = 3; /* two records are no longer wanted */
     CHECK_EQ(put_record(&log, LOG_STDOUT, 1000), 1000);
     CHECK(log.base_seq > 1 && log.base_seq <= 3);
     check_all_contents(&log);
@@ -433,7 +433,7 @@ TEST(block_keeps_what_the_slowest_cursor_protects)
     log_attach(&log, &slow, 0, true);
     log_attach(&log, &viewer, 0, false);
     fill(&log, 1000);
-    fast.protected_seq = log_next_seq(&log);
+    fast.protected_seq = fast.needed_seq = log_next_seq(&log);
     CHECK_EQ(put_record(&log, LOG_STDOUT, 1000), 0);
     log_detach(&slow);
     CHECK_EQ(put_record(&log, LOG_STDOUT, 1000), 1000); /* the viewer protects nothing */

@@ -92,7 +92,7 @@ static void consume(struct fixture *f, uint64_t count)
         for (uint32_t i = 0; i < record->length; i++)
             if (data[i] != pattern(record->pos + i))
                 test_fail(__FILE__, __LINE__, "byte %u of record %ju differs", i, (uintmax_t)f->reader.next_seq);
-        f->reader.protected_seq = ++f->reader.next_seq;
+        f->reader.protected_seq = f->reader.needed_seq = ++f->reader.next_seq;
     }
 }
 

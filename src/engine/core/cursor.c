@@ -96,14 +96,29 @@ void cursor_ready(struct cursor *cursor)
         channel_touch(ch);
 }
 
+/* What the kernel took may be in a buffer that is lost with the link, here or on the way.  Of a peer that does not say
+ * what it has, the newest half of a full log is taken to be so. */
+static void let_go(struct cursor *cursor)
+{
+    struct log_cursor *at = &cursor->at;
+    const struct log *log = &cursor->process->log;
+    const struct log_record *record = log_find(log, at->next_seq);
+    uint64_t end = record ? record->pos : log->end;
+    at->needed_seq = at->next_seq;
+    for (; at->protected_seq < at->next_seq; at->protected_seq++) {
+        record = log_find(log, at->protected_seq);
+        if (record && end - record->pos + (at->next_seq - at->protected_seq) * LOG_RECORD_COST <= log->retention / 2)
+            break;
+    }
+    process_unstall(cursor->process);
+}
+
 void cursor_moved(struct cursor *cursor)
 {
     struct log_cursor *at = &cursor->at;
     log_handed(&cursor->process->log, at->next_seq - 1);
-    if (!cursor->channel->acks && at->protected_seq != UINT64_MAX) {
-        at->protected_seq = at->next_seq;
-        process_unstall(cursor->process);
-    }
+    if (!cursor->channel->acks && at->protected_seq != UINT64_MAX)
+        let_go(cursor);
 }
 
 void cursor_acked(struct cursor *cursor, uint64_t seq)
@@ -111,18 +126,14 @@ void cursor_acked(struct cursor *cursor, uint64_t seq)
     struct log_cursor *at = &cursor->at;
     if (at->protected_seq == UINT64_MAX || seq < at->protected_seq || seq >= at->next_seq)
         return; /* old news, or a claim to have what was never sent */
-    at->protected_seq = seq + 1;
+    at->protected_seq = at->needed_seq = seq + 1;
     process_unstall(cursor->process);
 }
 
 uint64_t cursor_unconfirmed(const struct cursor *cursor)
 {
     const struct log_cursor *at = &cursor->at;
-    const struct log *log = &cursor->process->log;
-    if (cursor->channel->acks && at->protected_seq != UINT64_MAX)
-        return at->protected_seq;
-    /* What the kernel took may be in a buffer that is lost with the link, here or on the way. */
-    return log->base_seq;
+    return at->protected_seq != UINT64_MAX ? at->protected_seq : at->next_seq;
 }
 
 void cursor_skip(struct cursor *cursor)

@@ -250,6 +250,15 @@ static uint64_t protected_seq(const struct log *log)
     return lowest;
 }
 
+static uint64_t needed_seq(const struct log *log)
+{
+    uint64_t lowest = UINT64_MAX;
+    for (struct log_cursor *c = log->cursors.next; c != &log->cursors; c = c->next)
+        if (c->needed_seq < lowest)
+            lowest = c->needed_seq;
+    return lowest;
+}
+
 static uint64_t used(const struct log *log)
 {
     uint64_t first = log->record_count ? record_at(log, 0)->pos : log->end;
@@ -317,14 +326,16 @@ ssize_t log_reserve(struct log *log, size_t want, struct iovec iov[2], int *iov_
         return 0;
     if (want > log->retention - taken)
         want = (size_t)(log->retention - taken);
+    uint64_t need = needed_seq(log);
     while (ring_room(log) < want) {
         if (ring_grow(log))
             continue;
-        if (ring_room(log) >= RING_MIN) /* enough to go on with */
+        bool kept = log->base_seq >= need || (log->policy == LOG_BLOCK && log->retention > log->memory_max);
+        if (ring_room(log) >= RING_MIN && (kept || protect == need)) /* enough to go on with */
             break;
         /* Wanted bytes go to disk before unwanted ones are forgotten only when retention asks for more than memory. */
-        bool moved = log->retention > log->memory_max || log->base_seq >= protect ? spill_oldest(log) : false;
-        if (!moved && !evict_oldest(log, protect))
+        bool moved = log->retention > log->memory_max || log->base_seq >= need ? spill_oldest(log) : false;
+        if (!moved && !evict_oldest(log, need))
             break;
     }
     size_t room = ring_room(log);
@@ -433,7 +444,7 @@ void log_attach(struct log *log, struct log_cursor *cursor, uint64_t after_seq, 
 {
     uint64_t next = log_next_seq(log);
     cursor->next_seq = after_seq < next ? after_seq + 1 : next;
-    cursor->protected_seq = protect ? cursor->next_seq : UINT64_MAX;
+    cursor->protected_seq = cursor->needed_seq = protect ? cursor->next_seq : UINT64_MAX;
     log_handed(log, cursor->next_seq - 1); /* what comes must not be merged into what this reader has */
     /* Positions before the first record kept are answered with a gap, counted from the oldest byte known. */
     if (cursor->next_seq < log->base_seq)

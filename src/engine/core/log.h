@@ -59,6 +59,7 @@ struct log_cursor {
     struct log_cursor *prev, *next;
     uint64_t next_seq;              /* the record it wants next */
     uint64_t protected_seq;         /* under `block`, records from here on may not be evicted; UINT64_MAX: none */
+    uint64_t needed_seq;            /* ... not even where memory is short: at least protected_seq */
     uint64_t offset[LOG_STREAMS];   /* bytes of each stream that lie before next_seq */
 };
 
