@@ -278,7 +278,7 @@ class Connection:
                 raise (initialized_required if self.session else initialize_required)(family)
             result = self._turns.take(route.turn, route.handler(self, params))
         except RpcError as error:
-            self._send_error(request.id, error)
+            self._refuse(request, error)
         except Exception as error:
             self._send_failure(request, error)
         else:
@@ -286,17 +286,17 @@ class Connection:
                 self._waiting += 1
                 self.tasks.start_soon(self._finish, request, result)
             else:
-                self._send(Answer(request.id, result))
+                self._answer(request, result)
 
     async def _finish(self, request: Request, result: Awaitable[object]) -> None:
         try:
-            answer = Answer(request.id, await result)
+            answer = await result
         except RpcError as error:
-            self._send_error(request.id, error)
+            self._refuse(request, error)
         except Exception as error:
             self._send_failure(request, error)
         else:
-            self._send(answer)
+            self._answer(request, answer)
         finally:
             self._waiting -= 1
         if self._input_ended and not self._waiting:
@@ -311,6 +311,16 @@ class Connection:
         process = self.session.find(params.process_id)
         self._waiting += 1
         self.tasks.start_soon(self._finish, request, process.written(ticket))
+
+    def _answer(self, request: Request, result: object) -> None:
+        self.node.requests[request.method, "ok"] += 1
+        self._send(Answer(request.id, result))
+
+    def _refuse(self, request: Request, error: RpcError) -> None:
+        # A peer that makes up names must not make the metrics grow.
+        method = request.method if request.method in ROUTES else "unknown"
+        self.node.requests[method, str(error.code)] += 1
+        self._send_error(request.id, error)
 
     def _send(self, message: Answer | ErrorAnswer | Notification) -> None:
         if self.channel.closed:
@@ -329,7 +339,7 @@ class Connection:
     def _send_failure(self, request: Request, error: Exception) -> None:
         _logger.error("%s: %s failed", self.peer.name, request.method, exc_info=error)
         message = f"internal error in {request.method}: {error}"
-        self._send_error(request.id, RpcError(INTERNAL_ERROR, message))
+        self._refuse(request, RpcError(INTERNAL_ERROR, message))
 
     # --- notifications ----------------------------------------------------------------------------
 

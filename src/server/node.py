@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ class Node:
             max_ttl=settings.max_session_ttl,
         )
         self.connections: set[Connection] = set()
+        # Answers given, by method and outcome: `ok` or the error's code.
+        self.requests: Counter[tuple[str, ...]] = Counter()
         self._nursery = nursery
         self._callers = 0  # that are not through with HTTP yet
         self._pages: dict[str, Callable[[], Page]] = {

@@ -124,10 +124,11 @@ async def test_cookies_are_not_kept(http: LocalHttp, web: Web) -> None:
         (" http://h\n/x\t", "http://h/x"),
         ("http:h/x", "http://h/x"),
         ("http:\\\\h\\x", "http://h/x"),
-        ("https:///h", "https://h"),
+        ("https:///h", "https://h/"),
         ("http://h/a/../b/./c d", "http://h/b/c%20d"),
         ("http://h/a/%2e%2E/x", "http://h/x"),
         ("http://h//a//%zz?q=/../#f", "http://h//a//%zz?q=/../"),
+        ("http://h?a", "http://h/?a"),
         ("http://h:80/é", "http://h/%C3%A9"),
     ],
 )
@@ -296,6 +297,27 @@ async def test_a_server_that_is_not_there(http: LocalHttp) -> None:
     assert error.code == -32603
     assert error.message.startswith(f"http/request failed: error sending request for url ({url})")
     assert "secret" not in error.message
+    assert error.message.endswith(": Connection refused")
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("content-length", "7")],
+        [("content-length", "1")],
+        [("content-length", "x")],
+        [("host", "a"), ("host", "b")],
+        [("transfer-encoding", "gzip")],
+    ],
+)
+async def test_headers_that_contradict_the_request(
+    http: LocalHttp, web: Web, headers: list[tuple[str, str]]
+) -> None:
+    error = await failure(http, get(web.url, *headers, method="POST", body=b"abc"))
+    assert error.code == -32603
+    assert error.message.startswith("http/request failed: error sending request for url (")
+    assert (await http.request(get(web.url))).body == b"ok"
 
 
 @pytest.mark.trio
@@ -421,6 +443,7 @@ def test_another_server_gets_no_credentials(target: bytes) -> None:
     request = redirected(asked(), 307, target)
     assert request is not None
     assert {name for name, _ in request.headers} == {b"content-type", b"x-k", b"referer"}
+    assert (b"referer", b"http://h/") in request.headers  # nor what it was asked for
 
 
 def test_the_same_server_does() -> None:

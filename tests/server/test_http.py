@@ -243,15 +243,13 @@ def test_the_end_of_a_connection_ends_its_requests(launch: Launch, web: Web) -> 
 
     web.answers["/"] = until_closed
     node = launch()
-    with node.connect() as wire:  # loads what it takes, and keeps the trust store
-        fetch(wire, f"{web.url}/ok")
     with node.connect() as idle:
         before = node.descriptors()
         with node.connect() as wire:
             fetch(wire, f"{web.url}/ok")
             fetch(wire, web.url, streamResponse=True)
             ask(wire, web.url, "whole")
-            assert eventually(lambda: len(web.seen) == 4)
+            assert eventually(lambda: len(web.seen) == 3)
         assert gone.acquire(timeout=PATIENCE)
         assert gone.acquire(timeout=PATIENCE)
         assert eventually(lambda: node.holds_no_more_than(before))

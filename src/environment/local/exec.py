@@ -10,7 +10,7 @@ import logging
 import secrets
 import signal
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -76,7 +76,10 @@ class ExecSettings:
 
 
 class LocalExec:
-    """All processes of a node. Made by `LocalExec.open`."""
+    """All processes of a node. Made by `LocalExec.open`.
+
+    endings: how many processes have ended, by reason.
+    """
 
     _tasks: TaskGroup
 
@@ -84,6 +87,8 @@ class LocalExec:
         self.settings = settings
         self.engine = engine
         self.accepting = True
+        self.endings: Counter[str] = Counter()
+        self._forgotten_output: Counter[str] = Counter()
         self._processes: dict[str, LocalProcess] = {}
         self._living: dict[int, LocalProcess] = {}
         self._ended: list[LocalProcess] = []
@@ -173,6 +178,13 @@ class LocalExec:
     def all(self) -> Iterable[LocalProcess]:
         """Every process, alive or kept, oldest first."""
         return self._processes.values()
+
+    def output_bytes(self) -> Counter[str]:
+        """Bytes of output of all processes there ever were, by stream."""
+        total = Counter(self._forgotten_output)
+        for process in self._processes.values():
+            total.update(process.process.totals())
+        return total
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -286,6 +298,7 @@ class LocalExec:
         """Give back the places of processes that have ended, and let the time of these run."""
         limits = self.settings.limits
         for process in self._ended:
+            self.endings[process.reason or "lost"] += 1
             if self._living.get(process.pid) is process:  # its pid may be another's by now
                 del self._living[process.pid]
             if not self._trees.release(process.place):
@@ -311,6 +324,7 @@ class LocalExec:
         if self._processes.pop(process.ref, None) is None:
             return
         process.forgotten()
+        self._forgotten_output.update(process.process.totals())
         process.process.close()
 
     async def _keep_house(self) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import anyio
+import h11
 import httpx2
 
 from execnode.environment.local.http_request import (
@@ -178,7 +179,7 @@ class HttpExchange:
 async def _exchange(client: httpx2.AsyncClient, request: Outgoing) -> httpx2.Response:
     try:
         return await client.send(request.complete(), stream=True, auth=None, follow_redirects=False)
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, h11.ProtocolError, OSError, ValueError) as error:
         what = f"error sending request for url ({request.url})"
         raise _failed(f"{what}: {_cause(error)}") from None
 
@@ -201,11 +202,18 @@ async def _close(response: httpx2.Response) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """Return what happened, in the words of the error or of what caused it."""
+    """Return what happened: the system's words, if an error of its own is at the bottom of it."""
+    text = ""
     seen: BaseException | None = error
-    while seen is not None and not str(seen):
-        seen = seen.__cause__ or seen.__context__
-    return str(seen) if seen is not None else type(error).__name__
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        text = text or str(seen)
+        if isinstance(seen, BaseExceptionGroup):
+            seen = seen.exceptions[0]
+        else:
+            seen = seen.__cause__ or seen.__context__
+    return text or type(error).__name__
 
 
 def _failed(remark: str) -> RpcError:

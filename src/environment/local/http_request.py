@@ -122,15 +122,17 @@ def redirected(request: Outgoing, status: int, location: bytes) -> Outgoing | No
     ):
         method, body = "GET", b""
         gone |= _OF_THE_BODY
+    referer = str(request.url)
     if _origin(url) != _origin(request.url):
         gone |= _OF_THE_SERVER
+        referer = str(request.url.copy_with(raw_path=b"/"))
     if credentials:
         gone.add(b"authorization")
     headers = [each for each in request.headers if each[0] not in gone]
     if credentials:
         headers.append((b"authorization", credentials))
     if not (request.url.scheme == "https" and url.scheme == "http"):
-        headers.append((b"referer", str(request.url).encode()))
+        headers.append((b"referer", referer.encode()))
     return replace(request, method=method, url=url, headers=headers, body=body)
 
 
@@ -149,7 +151,8 @@ def _parse(text: str) -> tuple[httpx2.URL, bytes | None]:
         raise UnsupportedSchemeError(scheme)
     path, question_mark, query = text[match.end() :].partition("#")[0].partition("?")
     path = _DOTS.sub(lambda dots: dots[0].lower().replace("%2e", "."), path.replace("\\", "/"))
-    url = httpx2.URL(f"{scheme}://{path.lstrip('/')}{question_mark}{query}")
+    authority, _, path = path.lstrip("/").partition("/")
+    url = httpx2.URL(f"{scheme}://{authority}/{path}{question_mark}{query}")
     if not url.host:
         raise ValueError("empty host")
     if _NO_HOST.search(url.host):
