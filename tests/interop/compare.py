@@ -1,0 +1,108 @@
+"""Hold what happened against what was recorded, and against the differences that are accepted.
+
+differences.toml lists where execnode differs from the real server on purpose. Each entry names
+scenarios and paths of the summary (story.py), both as shell patterns, and the reason:
+
+    [[difference]]
+    scenarios = ["35-http-endpoints"]
+    paths = ["http.3.*"]
+    reason = "..."
+
+docs/dialect.md shows the same table; `rendered` makes it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from tests.interop.scenario import Json, Scenario, recording
+from tests.interop.story import Summary, summarise
+
+TABLE = Path(__file__).parent / "differences.toml"
+_ABSENT = "(nothing)"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One path at which a run and its recording differ."""
+
+    scenario: str
+    path: str
+    recorded: Any
+    found: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}\n    recorded {self.recorded!r:.400}\n    found    {self.found!r:.400}"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An entry of the table."""
+
+    scenarios: list[str]
+    paths: list[str]
+    reason: str
+
+    def covers(self, difference: Difference) -> bool:
+        """Whether the difference is one that this entry speaks of."""
+        return any(fnmatchcase(difference.scenario, each) for each in self.scenarios) and any(
+            fnmatchcase(difference.path, each) for each in self.paths
+        )
+
+    def unused(self, found: list[Difference], played: set[str]) -> list[str]:
+        """Its patterns that fit nothing although all that they name was played."""
+        mine = [each for each in found if self.covers(each)]
+        silent = [
+            pattern
+            for pattern in self.scenarios
+            if pattern in played and not any(fnmatchcase(each.scenario, pattern) for each in mine)
+        ]
+        if played.issuperset(self.scenarios):
+            silent += [
+                pattern
+                for pattern in self.paths
+                if not any(fnmatchcase(each.path, pattern) for each in mine)
+            ]
+        return silent
+
+
+def accepted() -> list[Accepted]:
+    """The table."""
+    return [Accepted(**each) for each in tomllib.loads(TABLE.read_text())["difference"]]
+
+
+def differences(scenario: Scenario, transcript: list[Json]) -> list[Difference]:
+    """Where a transcript differs from the recording of its scenario."""
+    recorded = _told(recording(scenario.name), scenario)
+    found = _told(transcript, scenario)
+    return [
+        Difference(scenario.name, path, recorded.get(path, _ABSENT), found.get(path, _ABSENT))
+        for path in sorted(recorded.keys() | found.keys())
+        if recorded.get(path, _ABSENT) != found.get(path, _ABSENT)
+    ]
+
+
+def _told(transcript: list[Json], scenario: Scenario) -> Summary:
+    """The summary without what differs from run to run."""
+    ignored = [*scenario.ignore]
+    if "--concurrent-requests" in scenario.server_args:
+        ignored.append("*.order")
+    return {
+        path: value
+        for path, value in summarise(transcript).items()
+        if not any(fnmatchcase(path, each) or path.startswith(f"{each}.") for each in ignored)
+    }
+
+
+def rendered() -> str:
+    """The table as it stands in docs/dialect.md."""
+    rows = ["| scenario | where | why execnode's way is right |", "| --- | --- | --- |"]
+    for each in accepted():
+        scenarios = ", ".join(each.scenarios)
+        paths = ", ".join(f"`{path}`" for path in each.paths)
+        rows.append(f"| {scenarios} | {paths} | {each.reason} |")
+    return "\n".join(rows) + "\n"
