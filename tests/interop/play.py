@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tests.interop import compare, scenario
+from tests.interop import compare, programs, scenario
 from tests.interop.compare import Accepted, Difference
 from tests.interop.player import play, save
 
@@ -22,14 +22,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="name or number")
     parser.add_argument(
         "--server",
-        default="execnode",
-        help="execnode (the default), codex (the real one; no difference is accepted), "
-        "or a command with {listen} in it",
+        default=programs.SERVER,
+        help="execnode, codex (the real one; no difference is accepted), or a command with "
+        "{listen} in it; $EXECNODE_INTEROP_SERVER or execnode when not given",
     )
     parser.add_argument("--strict", action="store_true", help="accept no difference")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the transcripts there")
     parser.add_argument("--jobs", type=int, default=6, help="how many at a time (6)")
     parser.add_argument("--list", action="store_true", help="list the scenarios and do nothing")
+    parser.add_argument("--table", action="store_true", help="print the table of docs/dialect.md")
     return parser.parse_args()
 
 
@@ -50,8 +51,11 @@ async def compared(names: list[str], options: argparse.Namespace) -> list[Differ
 
     async def one(name: str) -> list[Difference]:
         loaded = scenario.load(name)
-        async with turns:
-            transcript = await play(loaded, options.server)
+        try:
+            async with turns:
+                transcript = await play(loaded, options.server)
+        except Exception as error:
+            return [Difference(name, "the whole", "a server that takes part", repr(error))]
         if options.save:
             save(transcript, options.save / f"{name}.jsonl")
         return compare.differences(loaded, transcript)
@@ -81,6 +85,9 @@ def main() -> int:
     """Play, compare, report."""
     options = arguments()
     names = chosen(options.scenarios)
+    if options.table:
+        print(compare.rendered(), end="")
+        return 0
     if options.list:
         for name in names:
             print(f"{name}: {scenario.load(name).about}")

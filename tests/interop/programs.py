@@ -18,6 +18,8 @@ from typing import Final
 
 from bench import peers
 
+# The server under test, when nothing else is said.
+SERVER: Final = os.environ.get("EXECNODE_INTEROP_SERVER", "execnode")
 EXECNODE: Final = Path(sys.executable).with_name("execnode")
 # Seconds for a server to end by itself when told to.
 _GRACE: Final = 5.0

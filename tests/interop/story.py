@@ -201,7 +201,9 @@ class _Masks:
                     for key, each in value.items()
                 }
             case [{"fileName": _}, *_]:
-                return [self.value(each) for each in sorted(value, key=lambda e: e["fileName"])]
+                return [
+                    self.value(each) for each in sorted(value, key=lambda e: str(e["fileName"]))
+                ]
             case list():
                 return [self.value(each) for each in value]
             case str():
