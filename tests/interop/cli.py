@@ -11,12 +11,14 @@ from tests.interop.scratch import Scratch
 
 # Seconds for a whole conversation.
 _PATIENCE: Final = 50.0
-# A model that the CLI knows, so that it offers all of its tools. Nobody is asked for it.
+# The model is one that the CLI knows, so that it offers all of its tools. Nobody else is asked for
+# anything: without plug-ins the CLI does not look for any.
 _CONFIG: Final = """
 model = "gpt-5.5"
 model_provider = "scripted"
 check_for_update_on_startup = false
 analytics.enabled = false
+features.plugins = false
 
 [model_providers.scripted]
 name = "scripted"
