@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import Final
 
@@ -28,6 +29,16 @@ request_max_retries = 0
 stream_max_retries = 0
 """
 
+# How the CLI is told of a server that it starts itself and speaks to over stdio.
+_PROGRAM: Final = """
+default = "own"
+
+[[environments]]
+id = "own"
+program = {program}
+args = {args}
+"""
+
 
 class Codex:
     """The CLI with a server to run things on.
@@ -50,30 +61,39 @@ class Codex:
         self._home = folders.root / "cli-home"
         self._home.mkdir()
 
-    def converse(self, talk: Talk, url: str | None = None) -> Model:
+    def converse(
+        self, talk: Talk, url: str | None = None, program: list[str] | None = None
+    ) -> Model:
         """Have the CLI follow a script to its end.
 
         Args:
             talk: the script; what it raises is raised here.
             url: another way to the server.
+            program: a command that the CLI starts instead, a server on standard input and output.
 
         Returns:
             The model, with the requests it has seen.
         """
         model = Model(talk)
+        server = {"CODEX_EXEC_SERVER_URL": url or self.server_url}
+        if program is not None:
+            server = {}
+            command, *args = program
+            told = _PROGRAM.format(program=json.dumps(command), args=json.dumps(args))
+            (self._home / "environments.toml").write_text(told)
         with listening(model) as api:
             (self._home / "config.toml").write_text(_CONFIG.format(url=api))
-            report = self._run(url or self.server_url)
+            report = self._run(server)
         if model.failure is not None:
             raise model.failure
         assert model.finished, report
         return model
 
-    def _run(self, url: str) -> str:
+    def _run(self, server: dict[str, str]) -> str:
         """Run the CLI to its end; what it said."""
         command = [str(programs.codex()), "exec", "--json", "--skip-git-repo-check"]
         command += ["--sandbox", self.sandbox, "--cd", str(self.project), "Do as the script says."]
-        home = {"CODEX_HOME": str(self._home), "CODEX_EXEC_SERVER_URL": url}
+        home = {"CODEX_HOME": str(self._home), **server}
         process = subprocess.Popen(
             programs.bound(command),
             cwd=self.project,

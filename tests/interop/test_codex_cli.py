@@ -9,10 +9,10 @@ from select import select
 
 import pytest
 
+from tests.interop import programs
 from tests.interop.cli import Codex
 from tests.interop.cut import Link
 from tests.interop.model import Result, Talk, command, keys, patch, picture
-from tests.interop.programs import SERVER
 from tests.interop.scenario import Json
 
 # A PNG of four by four pixels.
@@ -140,6 +140,18 @@ def test_the_rules_of_a_project_reach_the_model(codex: Codex) -> None:
     assert "This is beyond the repository." not in told
 
 
+def test_the_skills_of_a_project_reach_the_model(codex: Codex) -> None:
+    skill = codex.project / ".codex" / "skills" / "rhyming" / "SKILL.md"
+    skill.parent.mkdir(parents=True)
+    skill.write_text("---\nname: rhyming\ndescription: How to find rhymes.\n---\nThink.\n")
+
+    def talk() -> Talk:
+        (result,) = yield [command("true")]
+        assert result.exit_code == 0
+
+    assert "rhyming: How to find rhymes." in codex.converse(talk()).texts()
+
+
 def test_a_picture_is_shown(codex: Codex) -> None:
     (codex.project / "x.png").write_bytes(PICTURE)
 
@@ -230,7 +242,9 @@ def test_a_link_cut_again_and_again_loses_nothing(codex: Codex, weak_link: Link)
     assert weak_link.connections >= 2
 
 
-@pytest.mark.skipif(SERVER == "codex", reason="it keeps one mebibyte while nobody is there")
+@pytest.mark.skipif(
+    programs.SERVER == "codex", reason="it keeps one mebibyte while nobody is there"
+)
 def test_a_cut_link_loses_nothing_of_five_megabytes(codex: Codex, weak_link: Link) -> None:
     script = "echo begun; until [ -e go ]; do sleep 0.01; done; seq -f %049.0f 100000; touch over"
 
@@ -275,6 +289,18 @@ def test_eight_commands_run_at_once(codex: Codex) -> None:
         assert [result.output for result in results] == [f"{number}\n" for number in range(8)]
 
     codex.converse(talk())
+
+
+def test_a_server_that_the_cli_starts_itself(codex: Codex) -> None:
+    """It is spoken to over its standard input and output."""
+
+    def talk() -> Talk:
+        (result,) = yield [command("read line; echo $line; exit 4", tty=True, wait_ms=250)]
+        (result,) = yield [keys(result.session, "typed\n")]
+        code, output = yield from watched(result)
+        assert (code, output) == (4, "typed\r\ntyped\r\n")
+
+    codex.converse(talk(), program=programs.server_command(programs.SERVER, "stdio"))
 
 
 def test_a_command_that_is_left_running_ends_with_the_cli(codex: Codex) -> None:
