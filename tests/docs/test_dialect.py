@@ -15,7 +15,7 @@ def test_the_table_of_differences_is_the_one_that_is_checked() -> None:
 
 def test_every_accepted_difference_has_its_scenario() -> None:
     names = set(scenario.names())
-    assert {pattern for entry in compare.accepted() for pattern in entry.scenarios} <= names
+    assert {name for entry in compare.accepted() for name in entry.scenarios} <= names
 
 
 def test_the_number_of_scenarios_is_right() -> None:

@@ -1,7 +1,7 @@
 """Hold what happened against what was recorded, and against the differences that are accepted.
 
 differences.toml lists where execnode differs from the real server on purpose. Each entry names
-scenarios and paths of the summary (story.py), both as shell patterns, and the reason:
+scenarios, paths of the summary (story.py) as shell patterns, and the reason:
 
     [[difference]]
     scenarios = ["35-http-endpoints"]
@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tests.interop.scenario import Json, Scenario, names, recording
+from tests.interop.scenario import Json, Scenario, recording
 from tests.interop.story import Summary, summarise
 
 TABLE = Path(__file__).parent / "differences.toml"
@@ -50,23 +50,19 @@ class Accepted:
     def covers(self, difference: Difference) -> bool:
         """Whether the difference is one that this entry speaks of."""
         here = any(fnmatchcase(difference.path, pattern) for pattern in self.paths)
-        return here and self._names(difference.scenario)
+        return here and difference.scenario in self.scenarios
 
     def unused(self, found: list[Difference], played: set[str]) -> list[str]:
-        """Its patterns that fit nothing, although all the scenarios that it names were played.
+        """What it names and does not differ, if all its scenarios were played.
 
         found: the differences of all that was played.
         """
-        named = {name for name in names() if self._names(name)}
-        if not named <= played:
+        if not played.issuperset(self.scenarios):
             return []
         mine = [each for each in found if self.covers(each)]
-        silent = [p for p in self.scenarios if not any(fnmatchcase(d.scenario, p) for d in mine)]
+        silent = [name for name in self.scenarios if all(d.scenario != name for d in mine)]
         silent += [p for p in self.paths if not any(fnmatchcase(d.path, p) for d in mine)]
         return silent
-
-    def _names(self, scenario: str) -> bool:
-        return any(fnmatchcase(scenario, pattern) for pattern in self.scenarios)
 
 
 def accepted() -> list[Accepted]:

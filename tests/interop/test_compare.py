@@ -115,14 +115,12 @@ def test_output_is_joined_and_its_numbers_are_checked(lines: list[Json], rules: 
 
 
 def test_an_accepted_difference_that_is_gone_is_told() -> None:
-    first, second = NAMES[0], NAMES[1]
-    entry = Accepted([first, f"{second[:5]}*"], ["a.answers.*", "http.0.status"], "why")
-    found = [Difference(first, "a.answers.1", 1, 2), Difference(second, "http.0.status", 1, 2)]
+    entry = Accepted(["one", "two"], ["a.answers.*", "http.0.status"], "why")
+    found = [Difference("one", "a.answers.1", 1, 2), Difference("two", "http.0.status", 1, 2)]
     assert [entry.covers(each) for each in found] == [True, True]
-    assert not entry.covers(Difference(first, "a.order", 1, 2))
-    assert not entry.covers(Difference(NAMES[2], "a.answers.1", 1, 2))
-    both = {first, second}
-    assert entry.unused(found, both) == []
-    assert entry.unused(found[:1], both) == [f"{second[:5]}*", "http.0.status"]
-    assert entry.unused(found[1:], both) == [first, "a.answers.*"]
-    assert entry.unused([], {first}) == []
+    assert not entry.covers(Difference("one", "a.order", 1, 2))
+    assert not entry.covers(Difference("three", "a.answers.1", 1, 2))
+    assert entry.unused(found, {"one", "two"}) == []
+    assert entry.unused(found[:1], {"one", "two"}) == ["two", "http.0.status"]
+    assert entry.unused(found[1:], {"one", "two"}) == ["one", "a.answers.*"]
+    assert entry.unused([], {"one"}) == []
