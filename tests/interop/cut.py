@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Final
@@ -12,6 +12,46 @@ from urllib.parse import urlsplit
 
 # SO_LINGER on, for no time: closing drops the connection at once.
 _DROP: Final = struct.pack("ii", 1, 0)
+
+
+class _Connection:
+    """The two halves of a connection. Halves that are stranded do not end each other."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self._client = client
+        self._server = server
+        self._stranded = False
+
+    def run(self) -> None:
+        """Pass bytes on until an end is reached."""
+        Thread(target=self._pass, args=[self._client, self._server], daemon=True).start()
+        self._pass(self._server, self._client)
+
+    def strand(self) -> None:
+        """Drop the client's half; the server does not learn of it."""
+        self._stranded = True
+        _drop(self._client)
+
+    def drop(self) -> None:
+        """Drop both halves."""
+        _drop(self._client)
+        _drop(self._server)
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+        if not self._stranded:
+            for each in (source, sink):
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+
+def _drop(half: socket.socket) -> None:
+    with suppress(OSError):
+        half.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP)
+        half.shutdown(socket.SHUT_RDWR)
+    half.close()
 
 
 class Link:
@@ -32,7 +72,7 @@ class Link:
         self._up = Event()
         self._up.set()
         self._lock = Lock()
-        self._sockets: list[socket.socket] = []
+        self._running: list[_Connection] = []
 
     def cut(self) -> None:
         """Drop all connections; new ones get nowhere until `mend`."""
@@ -46,12 +86,22 @@ class Link:
     def drop(self) -> None:
         """Drop all connections."""
         with self._lock:
-            dropped, self._sockets = self._sockets, []
+            dropped, self._running = self._running, []
         for each in dropped:
-            with suppress(OSError):
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP)
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+            each.drop()
+
+    def strand(self) -> Callable[[], None]:
+        """Drop all clients; the server learns of it when the result is called."""
+        with self._lock:
+            stranded, self._running = self._running, []
+        for each in stranded:
+            each.strand()
+
+        def tell() -> None:
+            for each in stranded:
+                each.drop()
+
+        return tell
 
     def serve(self) -> None:
         """Take connections until the listener is closed."""
@@ -65,19 +115,10 @@ class Link:
 
     def _join(self, client: socket.socket) -> None:
         self._up.wait()
-        server = socket.create_connection(self._target)
+        connection = _Connection(client, socket.create_connection(self._target))
         with self._lock:
-            self._sockets += [client, server]
-        Thread(target=self._pass, args=[client, server], daemon=True).start()
-        self._pass(server, client)
-
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                sink.sendall(data)
-        for each in (source, sink):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            self._running.append(connection)
+        connection.run()
 
 
 @contextmanager

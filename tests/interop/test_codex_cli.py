@@ -242,6 +242,23 @@ def test_a_link_cut_again_and_again_loses_nothing(codex: Codex, weak_link: Link)
     assert weak_link.connections >= 2
 
 
+def test_a_server_that_has_not_heard_of_a_lost_link(codex: Codex, weak_link: Link) -> None:
+    """It may refuse the resume for as long as it believes in the old connection."""
+    script = "for i in $(seq 300); do echo tick $i | tee -a log; sleep 0.01; done"
+
+    def talk() -> Talk:
+        (result,) = yield [command(script, wait_ms=250)]
+        tell = weak_link.strand()
+        appears(codex.project / "log", "tick 200\n")
+        tell()
+        code, output = yield from watched(result)
+        assert code == 0
+        assert output == ticks(300)
+
+    codex.converse(talk(), weak_link.url)
+    assert weak_link.connections >= 2
+
+
 @pytest.mark.skipif(
     programs.SERVER == "codex", reason="it keeps one mebibyte while nobody is there"
 )
