@@ -1,11 +1,13 @@
 """Hold what happened against what was recorded, and against the differences that are accepted.
 
 differences.toml lists where execnode differs from the real server on purpose. Each entry names
-scenarios, paths of the summary (story.py) as shell patterns, and the reason:
+scenarios, paths of the summary (story.py) as shell patterns, what execnode has there, and the
+reason. Without `found` anything may be there.
 
     [[difference]]
     scenarios = ["35-http-endpoints"]
-    paths = ["http.3.*"]
+    paths = ["http.3.status"]
+    found = 200
     reason = "..."
 
 docs/dialect.md shows the same table; `rendered` makes it.
@@ -13,6 +15,7 @@ docs/dialect.md shows the same table; `rendered` makes it.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -46,11 +49,15 @@ class Accepted:
     scenarios: list[str]
     paths: list[str]
     reason: str
+    found: Any = None
 
     def covers(self, difference: Difference) -> bool:
         """Whether the difference is one that this entry speaks of."""
-        here = any(fnmatchcase(difference.path, pattern) for pattern in self.paths)
-        return here and difference.scenario in self.scenarios
+        return (
+            difference.scenario in self.scenarios
+            and any(fnmatchcase(difference.path, pattern) for pattern in self.paths)
+            and self.found in (None, difference.found)
+        )
 
     def unused(self, found: list[Difference], played: set[str]) -> list[str]:
         """What it names and does not differ, if all its scenarios were played.
@@ -95,9 +102,10 @@ def _told(transcript: list[Json], scenario: Scenario) -> Summary:
 
 def rendered() -> str:
     """The table as it stands in docs/dialect.md."""
-    rows = ["| scenario | where | why execnode's way is right |", "| --- | --- | --- |"]
+    heads = ["scenario", "where", "execnode", "why that is right"]
+    rows = [heads, ["---"] * len(heads)]
     for each in accepted():
-        scenarios = ", ".join(each.scenarios)
         paths = ", ".join(f"`{path}`" for path in each.paths)
-        rows.append(f"| {scenarios} | {paths} | {each.reason} |")
-    return "\n".join([*rows, ""])
+        found = "" if each.found is None else f"`{json.dumps(each.found)}`"
+        rows.append([", ".join(each.scenarios), paths, found, each.reason])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

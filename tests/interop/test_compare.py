@@ -124,3 +124,9 @@ def test_an_accepted_difference_that_is_gone_is_told() -> None:
     assert entry.unused(found[:1], {"one", "two"}) == ["two", "http.0.status"]
     assert entry.unused(found[1:], {"one", "two"}) == ["one", "a.answers.*"]
     assert entry.unused([], {"one"}) == []
+
+
+def test_an_accepted_difference_may_say_what_is_found() -> None:
+    entry = Accepted(["one"], ["a.answers.*"], "why", found=-32600)
+    assert entry.covers(Difference("one", "a.answers.1.error.code", -32603, -32600))
+    assert not entry.covers(Difference("one", "a.answers.1.error.code", -32603, -32602))
