@@ -81,7 +81,8 @@ class WebSocketWire:
 
     @property
     def close_code(self) -> int | None:
-        return self._socket.close_code
+        code = self._socket.close_code
+        return None if code is None else int(code)
 
 
 class StdioWire:

@@ -6,10 +6,14 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import Final
 
 from tests.interop import compare, programs, scenario
 from tests.interop.compare import Accepted, Difference
 from tests.interop.player import play, save
+
+# Seconds for one scenario; the longest takes four.
+_LONGEST: Final = 60.0
 
 
 def arguments() -> argparse.Namespace:
@@ -52,7 +56,7 @@ async def compared(names: list[str], options: argparse.Namespace) -> list[Differ
     async def one(name: str) -> list[Difference]:
         loaded = scenario.load(name)
         try:
-            async with turns:
+            async with turns, asyncio.timeout(_LONGEST):
                 transcript = await play(loaded, options.server)
         except Exception as error:
             return [Difference(name, "the whole", "a server that takes part", repr(error))]

@@ -30,13 +30,13 @@ from typing import Any, Final
 
 from tests.interop import disk
 from tests.interop.link import Link, StdioWire, WebSocketWire, Wire
-from tests.interop.programs import bound, listening, server_command
+from tests.interop.programs import address, bound, end, launch, server_command
 from tests.interop.scenario import Json, Scenario, expand
 from tests.interop.scratch import Scratch, scratch
 from tests.interop.website import website
 
 # Seconds that an answer, and anything else that a scenario waits for, may take.
-_PATIENCE: Final = 20.0
+_PATIENCE: Final = 10.0
 # Seconds after the last step in which a server may say what it should not.
 _AFTERMATH: Final = 0.15
 
@@ -49,8 +49,8 @@ async def play(scenario: Scenario, server: str) -> list[Json]:
         disk.change(folders, scenario.setup)
         if scenario.http_fixture:
             player.names["http"] = await stack.enter_async_context(website())
-        stack.push_async_callback(player.aclose)
         await player.start(server, stack)
+        stack.push_async_callback(player.aclose)
         for step in scenario.steps:
             await player.step(step)
         await asyncio.sleep(_AFTERMATH)
@@ -83,7 +83,9 @@ class Player:
         env = self._scratch.environment(self._scenario.server_env)
         log = self._scratch.root / "log"
         if not over_stdio:
-            self._url = stack.enter_context(listening(command, self._scratch.work, env, log))
+            process = launch(command, self._scratch.work, env, log)
+            stack.push_async_callback(asyncio.to_thread, end, process)
+            self._url = await asyncio.to_thread(address, process, log)
             return
         with log.open("wb") as stderr:
             place = {"cwd": self._scratch.work, "env": env, "stderr": stderr}

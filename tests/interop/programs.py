@@ -63,15 +63,12 @@ def bound(command: list[str]) -> list[str]:
     return [sys.executable, "-ISc", _BOUND, *command]
 
 
-@contextmanager
-def listening(command: list[str], cwd: Path, env: dict[str, str], log: Path) -> Iterator[str]:
-    """Run a server that prints its WebSocket address; gives the address.
-
-    Raises:
-        RuntimeError: it ended before it listened, with the end of what it said.
-    """
+def launch(
+    command: list[str], cwd: Path, env: dict[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a server that will print its WebSocket address; `log` gets its standard error."""
     with log.open("wb") as stderr:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             bound(command),
             cwd=cwd,
             env=env,
@@ -80,14 +77,28 @@ def listening(command: list[str], cwd: Path, env: dict[str, str], log: Path) -> 
             stderr=stderr,
             start_new_session=True,
         )
+
+
+def address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until a server listens; gives its address.
+
+    Raises:
+        RuntimeError: it ended before that, with the end of what it said.
+    """
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(b"ws://"):
+            return line.decode().strip()
+    said = log.read_text(errors="replace")[-2000:]
+    raise RuntimeError(f"the server did not start:\n{said}")
+
+
+@contextmanager
+def listening(command: list[str], cwd: Path, env: dict[str, str], log: Path) -> Iterator[str]:
+    """Run a server for the length of the block; gives its address. Raises RuntimeError."""
+    process = launch(command, cwd, env, log)
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(b"ws://"):
-                break
-        else:
-            raise RuntimeError(f"the server did not start: {shlex.join(command)}\n{tail(log)}")
-        yield line.decode().strip()
+        yield address(process, log)
     finally:
         end(process)
 
@@ -104,8 +115,3 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-def tail(log: Path) -> str:
-    """The end of what a program said on standard error."""
-    return log.read_text(errors="replace")[-2000:]
