@@ -147,6 +147,7 @@ class Link:
         self._translate = translate
         self._news = asyncio.Event()
         self._output: dict[str, bytes] = {}
+        self._started: dict[str, bool] = {}
 
     async def listen(self) -> None:
         """Take what comes until the connection ends."""
@@ -174,6 +175,14 @@ class Link:
         """The notifications of a method, or those of one process."""
         found = [m for m in self.messages if m.get("method") == method]
         return [m for m in found if process in (None, m["params"].get("processId"))]
+
+    def started(self, process: str, answer: Json) -> None:
+        """Take notice of the answer to a process/start."""
+        self._started[process] = self._started.get(process, False) or "result" in answer
+
+    def refused(self, process: str) -> bool:
+        """Whether no start of a process has succeeded, so that nothing will be told of it."""
+        return self._started.get(process) is False
 
     def output(self, process: str) -> bytes:
         """What a process wrote, in the order of arrival."""

@@ -32,6 +32,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--strict", action="store_true", help="accept no difference")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep the transcripts there")
+    parser.add_argument("--record", action="store_true", help="make them the new recordings")
     parser.add_argument("--jobs", type=int, default=6, help="how many at a time (6)")
     parser.add_argument("--list", action="store_true", help="list the scenarios and do nothing")
     parser.add_argument("--table", action="store_true", help="print the table of docs/dialect.md")
@@ -60,6 +61,8 @@ async def compared(names: list[str], options: argparse.Namespace) -> list[Differ
                 transcript = await play(loaded, options.server)
         except Exception as error:
             return [Difference(name, "the whole", "a server that takes part", repr(error))]
+        if options.record:
+            save(transcript, scenario.transcript_path(name))
         if options.save:
             save(transcript, options.save / f"{name}.jsonl")
         return compare.differences(loaded, transcript)

@@ -39,6 +39,8 @@ from tests.interop.website import website
 _PATIENCE: Final = 10.0
 # Seconds after the last step in which a server may say what it should not.
 _AFTERMATH: Final = 0.15
+# What can be waited for of a process.
+_OF_PROCESS: Final = ("closed", "exited", "output")
 
 
 async def play(scenario: Scenario, server: str) -> list[Json]:
@@ -137,7 +139,9 @@ class Player:
                 self._note(connection, {"dir": "c2s", "raw": wanted})
                 await link.wire.send(wanted)
             case "wait":
-                await link.until(_condition(link, wanted), _PATIENCE, wanted)
+                process = next((wanted[k] for k in _OF_PROCESS if k in wanted), "")
+                patience = 0 if link.refused(process) else _PATIENCE
+                await link.until(_condition(link, wanted), patience, wanted)
             case "close" | "abort":
                 link.ended = True
                 end = {"event": "closed", "by": "client", "how": kind}
@@ -170,6 +174,9 @@ class Player:
         await self._send(link, request, connection)
         answered = lambda: len(link.answers(request_id)) > before  # noqa: E731
         await link.until(answered, _PATIENCE, {"id": request_id})
+        if request["method"] == "process/start":
+            for answer in link.answers(request_id)[before:]:
+                link.started(request["params"]["processId"], answer)
 
     async def _send(self, link: Link, message: Json, connection: str) -> None:
         self._note(connection, {"dir": "c2s", "msg": message})

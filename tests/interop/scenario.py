@@ -54,8 +54,12 @@ def load(name: str) -> Scenario:
 
 def recording(name: str) -> list[Json]:
     """What was recorded with a scenario, as lines of a transcript."""
-    text = (RECORDINGS / "transcripts" / f"{name}.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in transcript_path(name).read_text().splitlines()]
+
+
+def transcript_path(name: str) -> Path:
+    """Where the recording of a scenario is."""
+    return RECORDINGS / "transcripts" / f"{name}.jsonl"
 
 
 def expand(value: Any, scenario_vars: Json, names: dict[str, str]) -> Any:
