@@ -16,7 +16,7 @@ CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxi src/engine/*.pxd)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format build sanitize bench bench-gate peers clean
+.PHONY: help setup run test lint format build sanitize bench bench-gate peers interop clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -61,8 +61,12 @@ bench: setup ## Measure, print ratios to the references, save build/bench.json
 bench-gate: setup ## Fail when a ratio is worse than its bound in bench/bounds.toml
 	@$(BIN)/python -m bench.gate
 
-peers: setup ## Fetch the peers that the benches compare with, into a cache outside the tree
+peers: setup ## Fetch the peers that benches and interop need, into a cache outside the tree
 	@$(BIN)/python -m bench.peers
+
+interop: peers ## Play recorded exchanges of the Codex exec-server, then have its CLI use a node
+	@$(BIN)/python -m tests.interop.play
+	@$(BIN)/python -m pytest -q -n 2 -p no:benchmark tests/interop
 
 clean: ## Remove what was built (`rm -rf .venv` removes the rest)
 	@rm -rf build dist src/*.egg-info *.egg-info .benchmarks .hypothesis .import_linter_cache \

@@ -16,6 +16,8 @@ FOREIGN = {
     "--benchmark-only",
     "--help",
     "--pipe",
+    "--save",
+    "--server",
     "--uid",
     "--wait",
     "--concurrent-requests",
