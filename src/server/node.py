@@ -92,6 +92,7 @@ class Node:
         self._pages: dict[str, Callable[[], Page]] = {
             "/healthz": lambda: (HTTPStatus.OK, "text/plain", b""),
             "/readyz": self._readiness,
+            "/metrics": self._metrics,
         }
 
     @classmethod
@@ -178,6 +179,11 @@ class Node:
             return await open_web_socket(stream, settings.web, settings.max_frame, self._pages)
         finally:
             self._callers -= 1
+
+    def _metrics(self) -> Page:
+        from execnode.server.metrics import render  # late, since few nodes are asked for it
+
+        return HTTPStatus.OK, *render(self)
 
     def _readiness(self) -> Page:
         if self.execs.accepting:

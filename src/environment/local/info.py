@@ -39,6 +39,7 @@ def environment_info() -> EnvironmentInfo:
     return EnvironmentInfo(
         shell=Shell(Path(shell).name, shell),
         executor_version=__version__,
+        provider_id=f"execnode-{__version__}",
         cwd=cwd,
         user_home_dir=_uri(os.environb.get(b"HOME")),
         platform_os="linux",
