@@ -2,13 +2,15 @@
  *
  * Seeded random lives, in one thread.  Two sessions watch the same processes over socket pairs with small buffers: a
  * careful one, for which the logs are protected, also while it is away; and a casual one, which may be told of gaps.
- * Whatever happens, each must find every byte in its place, from the first to the end that the engine tells of.
+ * Each time they come they speak in another framing and encoding.  Whatever happens, each must find every byte in its
+ * place, from the first to the end that the engine tells of.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,7 @@
 #include "engine/core/reactor.h"
 #include "faults.h"
 #include "spawning.h"
+#include "wire.h"
 
 enum { PLAIN, TERMINAL, SECOND, DROPPING, ORPHAN, FLOODS, ECHO = FLOODS /* copies stdin to stdout */, PROCESSES };
 #define OUT_BYTES 200000u
@@ -43,10 +46,14 @@ struct view {
 
 struct session {
     struct channel *channel; /* NULL while it is away */
+    struct wire wire;
     int fd;
     unsigned leaves; /* it may still do */
     bool careful, acks;
     uint8_t in[1 << 18], out[WRITE_MAX + 256];
+    char request[64]; /* a line that came in pieces, as the caller has it */
+    size_t request_length;
+    unsigned blobs; /* to come */
     size_t in_length, out_length, out_sent;
     struct view views[PROCESSES];
     uint64_t written, write_number; /* to the echo process */
@@ -134,11 +141,22 @@ static void told_closed(struct view *view, const struct cbor_token *token, int c
     }
 }
 
-static void told(struct session *s, const uint8_t *body, size_t length)
+static void told_blob(struct session *s, struct span bytes)
+{
+    s->blobs--;
+    for (size_t i = 0; i < bytes.length; i++)
+        CHECK_EQ(bytes.data[i], pattern(LOG_STDOUT, i));
+}
+
+static void told(struct session *s, struct span body)
 {
     struct cbor_token token[40];
-    int count = cbor_tokens(body, length, token, 40);
+    int count = wire_tokens(&s->wire, body, token, 40);
     CHECK(count >= 3);
+    if (cbor_is_text(&token[1], "chunk")) {
+        told_blob(s, token[2].content);
+        return;
+    }
     if (cbor_is_text(&token[1], "greeting")) {
         s->views[token[2].argument].greetings--;
         return;
@@ -183,7 +201,8 @@ static void leave(struct session *s)
     channel_free(s->channel);
     close(s->fd);
     s->channel = NULL;
-    s->in_length = s->out_length = s->out_sent = 0;
+    s->in_length = s->out_length = s->out_sent = s->request_length = 0;
+    s->blobs = 0;
     for (int i = 0; i < PROCESSES; i++)
         s->views[i].greetings = 0;
 }
@@ -195,15 +214,13 @@ static void attach(struct session *s, int index)
     struct process *process = processes[index];
     struct view *view = &s->views[index];
     uint8_t data[32];
-    struct cbor_writer to = {data, 0};
+    const struct encoding *as = s->channel->voice.encoding;
     struct cursor *cursor = channel_cursor(s->channel, process);
     if (cursor)
         cursor_free(cursor);
-    cbor_head(&to, CBOR_MAP, 1);
-    cbor_text(&to, "greeting");
-    cbor_head(&to, CBOR_UNSIGNED, (uint64_t)index);
+    uint8_t *end = as->map_end(as->number(as->key(as->map(data, 1), "greeting"), (uint64_t)index));
     for (uint64_t i = 1 + (chance(4) ? 0 : chance(60)); i; i--)
-        if (channel_send(s->channel, data, to.length) == 0)
+        if (channel_send(s->channel, data, (size_t)(end - data)) == 0)
             view->greetings++;
     cursor = channel_attach(s->channel, process, (struct span){(uint8_t *)name, 2}, view->seq, s->careful);
     if (cursor && cursor->at.next_seq < process->log.base_seq)
@@ -215,7 +232,10 @@ static void come(struct session *s)
     int fds[2], size = 1 << (11 + chance(6));
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    if (channel_open(&engine, fds[1], fds[1], FRAMING_FRAMES, 65536, &s->channel) < 0) {
+    s->wire.framing = (enum framing_kind)chance(FRAMINGS);
+    s->wire.json = s->wire.framing == FRAMING_LINES || chance(2);
+    s->wire.joined = 0;
+    if (channel_open(&engine, fds[1], fds[1], s->wire.framing, 65536, &s->channel) < 0) {
         TRUST(false);
         s->channel = NULL;
         close(fds[0]);
@@ -223,7 +243,8 @@ static void come(struct session *s)
         return;
     }
     s->fd = fds[0];
-    s->channel->hot = true;
+    s->channel->hot = s->wire.framing == FRAMING_FRAMES && !s->wire.json;
+    channel_speak(s->channel, (struct voice){s->wire.json ? &json_encoding : &cbor_encoding, false});
     s->channel->acks = s->acks;
     for (int i = 0; i < PROCESSES; i++) {
         if (!processes[i] || s->views[i].closed)
@@ -241,12 +262,12 @@ static bool receive(struct session *s)
     if (n <= 0)
         return false;
     s->in_length += (size_t)n;
-    size_t start = 0, scanned = 0;
-    struct found found;
-    while (framings[FRAMING_FRAMES].split(s->in + start, s->in_length - start, 1 << 17, false, &scanned, &found) ==
-           FRAME_WHOLE) {
-        told(s, found.body, found.size);
-        start += found.taken;
+    struct span body;
+    size_t start = 0, used;
+    while ((used = wire_next(&s->wire, s->in + start, s->in_length - start, &body))) {
+        start += used;
+        if (body.data)
+            told(s, body);
     }
     memmove(s->in, s->in + start, s->in_length -= start);
     return true;
@@ -273,10 +294,24 @@ static void end_frame(struct session *s, struct cbor_writer to)
     send_rest(s);
 }
 
+/* In lines and over WebSocket requests are words, each on a line. */
+__attribute__((format(printf, 2, 3))) static void send_line(struct session *s, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    s->out_length = (size_t)vsnprintf((char *)s->out, sizeof s->out, format, arguments);
+    va_end(arguments);
+    send_rest(s);
+}
+
 static void send_ack(struct session *s)
 {
-    struct cbor_writer to = begin_frame(s);
     int index = (int)chance(PROCESSES);
+    if (s->wire.framing != FRAMING_FRAMES) {
+        send_line(s, "ack %d %ju\n", index, (uintmax_t)s->views[index].seq);
+        return;
+    }
+    struct cbor_writer to = begin_frame(s);
     cbor_head(&to, CBOR_MAP, 2);
     cbor_text(&to, "method");
     cbor_text(&to, "process/ack");
@@ -299,6 +334,10 @@ static void send_write(struct session *s)
         s->write_length = 1 + chance(WRITE_MAX);
     if (s->write_length > ECHO_BYTES - s->written)
         s->write_length = ECHO_BYTES - s->written;
+    if (s->wire.framing != FRAMING_FRAMES) {
+        send_line(s, "write %ju\r\n", (uintmax_t)s->write_number);
+        return;
+    }
     for (size_t i = 0; i < s->write_length; i++)
         data[i] = pattern(LOG_STDOUT, s->written + i);
     snprintf(id, sizeof id, "w%ju", (uintmax_t)s->write_number);
@@ -321,10 +360,32 @@ static void send_write(struct session *s)
 
 static void send_noise(struct session *s)
 {
+    if (s->wire.framing != FRAMING_FRAMES) {
+        send_line(s, "%*s\n", (int)chance(50), "");
+        return;
+    }
     struct cbor_writer to = begin_frame(s);
     for (uint64_t i = chance(100); i; i--)
         s->out[to.length++] = (uint8_t)chance(256);
     end_frame(s, to);
+}
+
+/* As a server answers a request for much. */
+static void send_blob(struct session *s)
+{
+    struct blob blob;
+    uint8_t head[32], tail[4];
+    const struct encoding *as = s->channel->voice.encoding;
+    size_t size = chance(3) ? chance(10) : chance(60000);
+    if (blob_init(&blob, size) < 0)
+        return;
+    for (size_t i = 0; i < size; i++)
+        blob.data[i] = pattern(LOG_STDOUT, i);
+    struct span before = {head, (size_t)(as->bytes(as->key(as->map(head, 1), "chunk"), size) - head)};
+    struct span after = {tail, (size_t)(as->map_end(as->bytes_end(tail)) - tail)};
+    if (channel_send_blob(s->channel, before, &blob, after) == 0)
+        s->blobs++;
+    blob_free(&blob);
 }
 
 /* Returns whether something has moved. */
@@ -355,6 +416,10 @@ static bool act(struct session *s)
     } else if (chance(40) == 0) {
         send_noise(s);
     }
+    if (chance(60) == 0)
+        send_blob(s);
+    if (s->wire.framing == FRAMING_WEBSOCKET && chance(60) == 0)
+        channel_send_raw(s->channel, (const uint8_t *)"\x89\3now", 5);
     int index = (int)chance(PROCESSES);
     struct cursor *cursor = processes[index] ? channel_cursor(s->channel, processes[index]) : NULL;
     if (!s->careful && cursor && chance(60) == 0)
@@ -369,58 +434,95 @@ static bool act(struct session *s)
 static void pass_gap(struct event *event)
 {
     uint8_t data[256];
-    struct cbor_writer to = {data, 0};
     struct cursor *cursor = channel_cursor(event->channel, event->process);
+    const struct encoding *as = event->channel->voice.encoding;
     static const char *const names[] = {"stdout", "stderr", "pty"};
-    cbor_head(&to, CBOR_MAP, 2);
-    cbor_text(&to, "method");
-    cbor_text(&to, "process/gap");
-    cbor_text(&to, "params");
-    cbor_head(&to, CBOR_MAP, 6);
-    cbor_text(&to, "processId");
-    cbor_string(&to, CBOR_TEXT, cursor->name.data, cursor->name.length);
-    cbor_text(&to, "seq");
-    cbor_head(&to, CBOR_UNSIGNED, event->number);
-    cbor_text(&to, "toSeq");
-    cbor_head(&to, CBOR_UNSIGNED, event->last);
-    for (int i = 0; i < LOG_STREAMS; i++) {
-        cbor_text(&to, names[i]);
-        cbor_head(&to, CBOR_UNSIGNED, event->bytes[i]);
-    }
-    cursor_pass(cursor, event->last, data, to.length);
+    uint8_t *to = as->text(as->key(as->map(data, 2), "method"), "process/gap");
+    to = as->label(as->key(as->map(as->key(to, "params"), 6), "processId"), cursor->label);
+    to = as->number(as->key(to, "seq"), event->number);
+    to = as->number(as->key(to, "toSeq"), event->last);
+    for (int i = 0; i < LOG_STREAMS; i++)
+        to = as->number(as->key(to, names[i]), event->bytes[i]);
+    to = as->map_end(as->map_end(to));
+    cursor_pass(cursor, event->last, data, (size_t)(to - data));
 }
 
 static uint64_t echo_ticket;
-static uint8_t echo_frame[WRITE_MAX + 256];
-static size_t echo_frame_length;
 
 static void answer(struct session *s, uint64_t number)
 {
     uint8_t data[32];
-    struct cbor_writer to = {data, 0};
-    cbor_head(&to, CBOR_MAP, 2);
-    cbor_text(&to, "id");
-    cbor_head(&to, CBOR_UNSIGNED, number);
-    cbor_text(&to, "result");
-    cbor_head(&to, CBOR_MAP, 0);
-    if (s->channel)
-        channel_send(s->channel, data, to.length);
+    if (!s->channel)
+        return;
+    const struct encoding *as = s->channel->voice.encoding;
+    uint8_t *to = as->number(as->key(as->map(data, 2), "id"), number);
+    to = as->map_end(as->map_end(as->map(as->key(to, "result"), 0)));
+    channel_send(s->channel, data, (size_t)(to - data));
 }
 
-/* A write that the engine did not do by itself: as the server, try again and tell how it went. */
-static void handed_up(struct event *event)
+/* Write as the careful session asked: answered now, or when the ticket is done. */
+static void write_for(struct session *s, struct span data, struct span id)
 {
-    struct request request;
     int error;
-    if (request_read(event->data, event->length, &request) != REQUEST_WRITE || !processes[ECHO])
+    if (!processes[ECHO])
         return;
-    switch (process_write(processes[ECHO], request.chunk, request.write_id, &echo_ticket, &error)) {
+    switch (process_write(processes[ECHO], data, id, &echo_ticket, &error)) {
     case WRITE_DONE:
     case WRITE_REPEATED:
-        answer(&sessions[0], sessions[0].write_number);
+        answer(s, s->write_number);
         break;
     default:
         break;
+    }
+}
+
+static void ack_for(struct session *s, int index, uint64_t seq)
+{
+    struct cursor *cursor = processes[index] ? channel_cursor(s->channel, processes[index]) : NULL;
+    if (cursor)
+        cursor_acked(cursor, seq);
+}
+
+/* The caller obeys a line.  What is to be written it knows as the session does. */
+static void obey(struct session *s, const char *line)
+{
+    static uint8_t data[WRITE_MAX];
+    uintmax_t number;
+    char id[24];
+    int index;
+    if (sscanf(line, "ack %d %ju", &index, &number) == 2) {
+        ack_for(s, index, number);
+    } else if (sscanf(line, "write %ju", &number) == 1 && number == s->write_number && s->write_length) {
+        for (size_t i = 0; i < s->write_length; i++)
+            data[i] = pattern(LOG_STDOUT, s->written + i);
+        int length = snprintf(id, sizeof id, "w%ju", number);
+        write_for(s, (struct span){data, s->write_length}, (struct span){(uint8_t *)id, (size_t)length});
+    }
+}
+
+/* What the engine did not do by itself. */
+static void handed_up(struct session *s, struct event *event)
+{
+    struct request request;
+    enum framing_kind framing = s->wire.framing;
+    if (framing == FRAMING_FRAMES) {
+        enum request_kind kind = request_read(event->data, event->length, &request);
+        if (kind == REQUEST_WRITE)
+            write_for(s, request.chunk, request.write_id);
+        else if (kind == REQUEST_ACK)
+            ack_for(s, request.process.data[1] - '0', request.seq);
+        return;
+    }
+    for (size_t i = 0; i <= event->length; i++) {
+        bool end = i == event->length ? framing == FRAMING_LINES : event->data[i] == '\n';
+        if (end) {
+            s->request[s->request_length] = 0;
+            obey(s, s->request);
+            s->request_length = 0;
+        } else if (i < event->length) {
+            CHECK(s->request_length < sizeof s->request - 1);
+            s->request[s->request_length++] = (char)event->data[i];
+        }
     }
 }
 
@@ -429,11 +531,9 @@ static void handle(struct event *event)
     struct session *s = event->channel == sessions[0].channel ? &sessions[0] : &sessions[1];
     switch (event->kind) {
     case EVENT_FRAME:
-        handed_up(event);
+        handed_up(s, event);
         break;
     case EVENT_QUEUED:
-        CHECK(event->length <= sizeof echo_frame);
-        memcpy(echo_frame, event->data, echo_frame_length = event->length);
         echo_ticket = event->number;
         break;
     case EVENT_WRITTEN:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import cbor2
 
@@ -226,6 +226,8 @@ class Streamed:
 class Peer:
     """The other end of a channel, as careful as a client has to be."""
 
+    framing: Literal[0, 1, 2] = _pty.FRAMES
+
     def __init__(
         self, pump: Pump, *, hot: bool = True, acks: bool = False, buffer: int | None = None
     ) -> None:
@@ -236,7 +238,9 @@ class Peer:
         theirs.setblocking(False)
         self.socket = theirs
         descriptor = ours.detach()
-        self.channel: Channel = pump.engine.open_channel(descriptor, descriptor, max_frame=1 << 24)
+        self.channel: Channel = pump.engine.open_channel(
+            descriptor, descriptor, max_frame=1 << 24, framing=self.framing
+        )
         if hot:
             self.channel.ready(max_frame=1 << 24, acks=acks)
         self.reading = True
@@ -258,10 +262,17 @@ class Peer:
         return self.streams[name]
 
     def request(self, number: object, method: str, **params: object) -> None:
-        self.send(cbor2.dumps({"id": number, "method": method, "params": params}))
+        self.send(self.encode({"id": number, "method": method, "params": params}))
 
     def notify(self, method: str, **params: object) -> None:
-        self.send(cbor2.dumps({"method": method, "params": params}))
+        self.send(self.encode({"method": method, "params": params}))
+
+    def encode(self, message: dict[str, Any]) -> bytes:
+        return cbor2.dumps(message)
+
+    def decode(self, body: bytes) -> dict[str, Any]:
+        message: dict[str, Any] = cbor2.loads(body)
+        return message
 
     def send(self, body: bytes) -> None:
         self.unsent += len(body).to_bytes(4, "big") + body
@@ -295,7 +306,7 @@ class Peer:
         self.received += len(data)
         self._buffer += data
         for body in self._frames():
-            self._take(cbor2.loads(body))
+            self._take(self.decode(body))
         return bool(data)
 
     def _frames(self) -> Iterator[bytes]:

@@ -186,3 +186,33 @@ def test_many_idle_processes_and_connections_are_cheap() -> None:
             pump.until_ended(*processes)
         """
     )
+
+
+@pytest.mark.parametrize("kind", ["lines", "websocket"])
+def test_channels_that_speak_json_leave_nothing(kind: str) -> None:
+    counted(
+        f"""
+        from execnode.engine import Blob
+        from tests.engine.dialect import KINDS
+
+        with opened() as pump:
+            def work():
+                peer = KINDS["{kind}"](pump)
+                process = pump.start(sh("seq 1 20000; exit 3"))
+                seen = peer.attach(process, "name with a \\n" + "n" * 300)
+                for size in (0, 3, 100_000):
+                    peer.channel.send_blob(b'{{"data":"', Blob(size), b'"}}')
+                pump.until(lambda: seen.closed and len(peer.messages) == 3)
+                peer.channel.send_raw(b"x")
+                peer.channel.send_blob(b'"', Blob(2 << 20), b'"')
+                peer.channel.send(b"never")
+                process.close()
+                peer.channel.close()
+                peer.socket.close()
+                pump.peers.clear()
+                pump.events.clear()
+                assert (pump.engine.processes, pump.engine.channels) == (0, 0)
+
+            check(work, 100)
+        """
+    )
