@@ -157,7 +157,7 @@ class CborCodec(Codec):
 
     def encode(self, message: Message) -> bytes:
         """Return one CBOR item."""
-        plain = msgspec.to_builtins(message, builtin_types=(bytes,), enc_hook=_CBOR_HOOK)
+        plain = msgspec.to_builtins(message, builtin_types=_CBOR_BYTES, enc_hook=_CBOR_HOOK)
         return cbor2.dumps(plain)
 
     def around(self, message: Message, size: int) -> tuple[bytes, bytes]:
@@ -198,6 +198,7 @@ def _cbor_text(value: bytes) -> str | bytes:
 
 
 _CBOR_HOOK: Final = _hook(_cbor_text)
+_CBOR_BYTES: Final = (bytes, bytearray)
 
 
 def _refuse_tag(_tag: object, _immutable: bool) -> Never:
