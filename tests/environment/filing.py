@@ -1,6 +1,7 @@
 """A files service on a folder of the test's own."""
 
 import os
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -86,6 +87,14 @@ def descriptors() -> list[str]:
 
 def archivists() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "execnode archive"]
+
+
+def let_everybody_in(root: Path) -> None:
+    """Open the folders above a folder for other users."""
+    for folder in (root, *root.parents):
+        if folder == Path(tempfile.gettempdir()):
+            return
+        folder.chmod(0o755)
 
 
 async def until(condition: Callable[[], object]) -> None:

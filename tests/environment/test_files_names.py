@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from execnode.protocol.files import (
     WriteFileParams,
 )
 from execnode.protocol.uri import format_path_uri, parse_path_uri
-from tests.environment.filing import Box, box, far, refused
+from tests.environment.filing import Box, box, far, let_everybody_in, refused
 
 pytestmark = pytest.mark.trio
 
@@ -217,10 +216,7 @@ async def test_what_a_user_may_not_is_refused(tmp_path: Path) -> None:
         b.make("f", b"secret", 0o600)
         b.make("d/f", b"", 0o666)
         os.chmod(b.path("d"), 0o555)
-        for parent in tmp_path.parents[:3]:
-            if stat.S_IMODE(parent.stat().st_mode) == 0o700:
-                parent.chmod(0o711)
-        tmp_path.chmod(0o755)
+        let_everybody_in(tmp_path)
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: b.files.read_file(ReadFileParams(b.uri("f"))),
             lambda: b.files.write_file(WriteFileParams(b.uri("f"), b"")),

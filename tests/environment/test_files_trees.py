@@ -17,7 +17,7 @@ from execnode.environment.local.files import remove as removing
 from execnode.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST, NOT_FOUND
 from execnode.protocol.files import CopyParams, RemoveParams, WalkParams
 from execnode.protocol.uri import parse_path_uri
-from tests.environment.filing import Box, box, far, refused
+from tests.environment.filing import Box, box, far, let_everybody_in, refused
 
 pytestmark = pytest.mark.trio
 
@@ -174,8 +174,7 @@ async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         b.make("closed/f")
         b.make("open/f")
         os.chmod(b.path("closed"), 0)
-        for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-            parent.chmod(0o755)
+        let_everybody_in(tmp_path)
         os.seteuid(65534)
         try:
             answer = await b.files.walk(WalkParams(b.uri(), far()))

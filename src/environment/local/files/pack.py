@@ -6,6 +6,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from execnode.environment.local.files.names import open_folder
 from execnode.environment.local.files.paths import open_regular, place, shown
 from execnode.environment.local.files.whole import write_all
 from execnode.environment.local.files.worker import Stop
-from execnode.protocol.errors import RpcError, file_error
+from execnode.protocol.errors import INTERNAL_ERROR, RpcError, file_error
 
 __all__ = ["pack"]
 
@@ -56,36 +57,54 @@ def pack(stop: Stop, path: bytes, out: int) -> None:
         names: dict[tuple[int, int], str] = {}
         for member, full in _tree(path):
             stop.check()
-            try:
+            with _named(full), suppress(FileNotFoundError):  # it is gone by now
                 _add(tar, member, full, names)
-            except OSError as error:
-                answer = file_error(error.errno or 0)
-                text = (
-                    f"{answer.message}: {shown(full)}" if error.errno else f"{error}: {shown(full)}"
-                )
-                raise RpcError(answer.code, text) from None
             tar.members.clear()  # type: ignore[attr-defined]  # it would remember all of them
 
 
+@contextmanager
+def _named(path: bytes) -> Iterator[None]:
+    """Say in errors what could not be packed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # tarfile's, of a file that has shrunk
+            raise RpcError(INTERNAL_ERROR, f"{error}: {shown(path)}") from None
+        answer = file_error(error.errno)
+        raise RpcError(answer.code, f"{answer.message}: {shown(path)}") from None
+
+
 def _tree(path: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names of members and their paths, each folder before what is in it."""
+    """Names of members and their paths, each folder before what is in it, and that at once.
+
+    Other programs give a folder its time when the first member outside of it comes.
+    """
     if not os.path.isdir(path):
         yield path.rpartition(b"/")[2], path
         return
-    folders = [(b"", path.rstrip(b"/"))]
-    while folders:
-        above, full = folders.pop()
-        folder = open_folder(full or b"/", itself=bool(above))
+    top = path.rstrip(b"/")
+    waiting = _entries(top, b"", itself=False)
+    while waiting:
+        member, is_folder = waiting.pop()
+        yield member, top + b"/" + member
+        if is_folder:
+            waiting += _entries(top, member + b"/", itself=True)
+
+
+def _entries(top: bytes, above: bytes, *, itself: bool) -> list[tuple[bytes, bool]]:
+    """The members in a folder and whether they are folders, the last one first."""
+    path = top + b"/" + above.rstrip(b"/")
+    with _named(path):
+        folder = open_folder(path, itself=itself)
         try:
             with os.scandir(folder) as scan:
-                found = sorted((os.fsencode(e.name), e.is_dir(follow_symlinks=False)) for e in scan)
+                found = [
+                    (above + os.fsencode(each.name), each.is_dir(follow_symlinks=False))
+                    for each in scan
+                ]
         finally:
             os.close(folder)
-        for name, is_folder in found:
-            member = above + name
-            yield member, full + b"/" + name
-            if is_folder:
-                folders.append((member + b"/", full + b"/" + name))
+    return sorted(found, reverse=True)
 
 
 def _add(
