@@ -105,20 +105,25 @@ def programs() -> list[Program]:
     ]
 
 
-core = Extension(
-    f"{PACKAGE}.engine._pty",
-    ["src/engine/_pty.pyx", *sources("engine/core")],
-    depends=HEADERS,
-    include_dirs=[str(SRC)],
-    extra_compile_args=COMPILE + SANITIZERS,
-    extra_link_args=SANITIZERS,
-)
+def compiled(name: str, *c_files: str) -> Extension:
+    return Extension(
+        f"{PACKAGE}.engine.{name}",
+        [f"src/engine/{name}.pyx", *c_files],
+        depends=HEADERS,
+        include_dirs=[str(SRC)],
+        extra_compile_args=COMPILE + SANITIZERS,
+        extra_link_args=SANITIZERS,
+    )
+
+
+core = compiled("_pty", *sources("engine/core"))
+files = compiled("_files", "src/engine/core/crc32c.c")
 
 setup(
     packages=[PACKAGE, *(f"{PACKAGE}.{name}" for name in find_packages(str(SRC)))],
     ext_modules=[
         *cythonize(
-            [core],
+            [core, files],
             include_path=[str(LINKS)],
             build_dir="build/cython",
             compiler_directives={"language_level": 3},

@@ -157,7 +157,7 @@ class CborCodec(Codec):
 
     def encode(self, message: Message) -> bytes:
         """Return one CBOR item."""
-        plain = msgspec.to_builtins(message, builtin_types=(bytes,), enc_hook=_CBOR_HOOK)
+        plain = msgspec.to_builtins(message, builtin_types=_CBOR_BYTES, enc_hook=_CBOR_HOOK)
         return cbor2.dumps(plain)
 
     def around(self, message: Message, size: int) -> tuple[bytes, bytes]:
@@ -198,6 +198,7 @@ def _cbor_text(value: bytes) -> str | bytes:
 
 
 _CBOR_HOOK: Final = _hook(_cbor_text)
+_CBOR_BYTES: Final = (bytes, bytearray)
 
 
 def _refuse_tag(_tag: object, _immutable: bool) -> Never:
@@ -345,6 +346,7 @@ _AT: Final = re.compile(r" - at (.*)\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field (`.*`)")
 _WRONG_TYPE: Final = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _UNKNOWN: Final = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
+_BAD_BASE64: Final = "Invalid base64 encoded string"
 _EXPECTED: Final = {
     "str": "a string",
     "str | null": "a string",
@@ -365,10 +367,17 @@ _GOT: Final = {
 
 
 def _params_error(text: str, type_: type[msgspec.Struct]) -> RpcError:
-    """Return -32602 for a remark of msgspec, in the words of the dialect where it has any."""
+    """Return -32602 for a remark of msgspec, in the words of the dialect where it has any.
+
+    A type with `bad_base64` answers for bytes that are none in its own way.
+    """
     at = _AT.search(text)
     where = at[1].strip("`").removeprefix("$").removeprefix(".") if at else ""
     remark = text[: at.start()] if at else text
+    if remark == _BAD_BASE64 and (refuse := getattr(type_, "bad_base64", None)) is not None:
+        error = refuse(remark)
+        assert isinstance(error, RpcError)
+        return error
     if missing := _MISSING.fullmatch(remark):
         remark = f"missing field {missing[1]}"
     elif remark.startswith("Expected `int` "):  # a bound

@@ -24,6 +24,7 @@ __all__ = [
     "ProtocolError",
     "RpcError",
     "answer_too_large",
+    "file_error",
     "initialize_only_once",
     "initialize_required",
     "initialized_required",
@@ -41,6 +42,7 @@ __all__ = [
     "start_cancelled",
     "stdin_write_failed",
     "system_error",
+    "unknown_handle",
     "unknown_process",
     "unknown_session",
 ]
@@ -209,6 +211,24 @@ def os_error_message(errno: int) -> str:
 def system_error(errno: int) -> RpcError:
     """-32603 with the text of `os_error_message`."""
     return RpcError(INTERNAL_ERROR, os_error_message(errno))
+
+
+_FILE_CODES: Final = {
+    _errno.ENOENT: NOT_FOUND,
+    _errno.EACCES: INVALID_REQUEST,
+    _errno.EPERM: INVALID_REQUEST,
+    _errno.EINVAL: INVALID_REQUEST,
+}
+
+
+def file_error(errno: int) -> RpcError:
+    """What a file method answers to a system error: the code tells some kinds apart."""
+    return RpcError(_FILE_CODES.get(errno, INTERNAL_ERROR), os_error_message(errno))
+
+
+def unknown_handle(handle_id: str) -> RpcError:
+    """-32004: no such file handle on this connection."""
+    return RpcError(NOT_FOUND, f"unknown file handle `{handle_id}`")
 
 
 def spawn_failed(stage: str, errno: int, path: str | None = None) -> RpcError:

@@ -77,6 +77,13 @@ def family(method: str) -> str:
 CAPABILITIES: Final = (
     "capabilityDiscoveryV2",
     "environmentConfigRead",
+    "fileWriteStreaming",
+    "fsArchive",
+    "fsAtomicWrite",
+    "fsDigest",
+    "fsUpdate",
+    "fsWatch",
+    "fsWatchMissing",
     "httpHeaderEnvVars",
     "processAck",
     "processAttach",

@@ -101,7 +101,8 @@ class Connection:
         self.ready = False  # `initialized` was received
         self.closed = trio.Event()
         # What belongs to the connection besides: called when it ends.
-        self.on_end: list[Callable[[], None]] = []
+        self.files = node.files.open_session(self.notify, congested=self._congested)
+        self.on_end: list[Callable[[], None]] = [self.files.close]
         self.http = LocalHttp()
         self.http_streams: set[str] = set()  # request ids
         self._turns = Turns()
@@ -364,6 +365,10 @@ class Connection:
         if self._drained is not None:
             self._drained.set()
             self._drained = None
+
+    def _congested(self) -> bool:
+        """Whether the peer has enough to read for now."""
+        return not self.channel.closed and self.channel.queued > _ENOUGH_QUEUED
 
     def _notified(self, message: Notification) -> bool:
         """Act on a notification. False for one that ends the connection."""

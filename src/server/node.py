@@ -1,6 +1,7 @@
 """A node: the services, the sessions and the listeners, from start to shutdown.
 
 node ⊃ exec service ⊃ processes
+node ⊃ files service
 node ⊃ sessions (they outlive connections)
 node ⊃ connections ⊃ requests that wait
 """
@@ -24,6 +25,7 @@ import trio
 from execnode.environment.local.capabilities import LocalCapabilities
 from execnode.environment.local.config import LocalConfig
 from execnode.environment.local.exec import ExecSettings, LocalExec
+from execnode.environment.local.files import FileSettings, LocalFiles
 from execnode.environment.local.info import environment_info
 from execnode.server.connection import Connection, Peer
 from execnode.server.links import Frames, Lines, Link, WebSocket, farewell
@@ -56,6 +58,7 @@ class NodeSettings:
     """
 
     execs: ExecSettings = field(default_factory=ExecSettings)
+    files: FileSettings = field(default_factory=FileSettings)
     max_frame: int = 16 << 20
     max_sessions: int = 1024
     max_connections: int = 1024
@@ -70,11 +73,14 @@ class NodeSettings:
 class Node:
     """A running node. Made by `Node.open`."""
 
-    def __init__(self, settings: NodeSettings, execs: LocalExec, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, settings: NodeSettings, execs: LocalExec, files: LocalFiles, nursery: trio.Nursery
+    ) -> None:
         self.settings = settings
         self.execs = execs
         self.config = LocalConfig()
         self.capabilities = LocalCapabilities()
+        self.files = files
         self.info = environment_info()
         self.shell = os.fsencode(self.info.shell.path)
         self.sessions = Sessions(
@@ -99,8 +105,12 @@ class Node:
     @asynccontextmanager
     async def open(cls, settings: NodeSettings) -> AsyncIterator[Node]:
         """Run a node without listeners. On leaving, all its processes are ended."""
-        async with LocalExec.open(settings.execs) as execs, trio.open_nursery() as nursery:
-            yield cls(settings, execs, nursery)
+        async with (
+            LocalExec.open(settings.execs) as execs,
+            LocalFiles.open(settings.files) as files,
+            trio.open_nursery() as nursery,
+        ):
+            yield cls(settings, execs, files, nursery)
             nursery.cancel_scope.cancel()
 
     async def accept(self, listener: Listener) -> None:

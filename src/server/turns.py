@@ -7,7 +7,7 @@ beside other looks, what changes something runs alone, and nobody overtakes a ch
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from enum import Enum, auto
 
 import trio
@@ -48,8 +48,13 @@ class Turns:
         self, result: Awaitable[object], before: list[trio.Event], done: trio.Event
     ) -> object:
         try:
-            for event in before:
-                await event.wait()
+            try:
+                for event in before:
+                    await event.wait()
+            except trio.Cancelled:
+                if isinstance(result, Coroutine):
+                    result.close()  # it will not be begun any more
+                raise
             return await result
         finally:
             done.set()

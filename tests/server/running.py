@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from execnode.environment.local.exec import ExecSettings
+from execnode.environment.local.files import FileSettings
 from execnode.environment.local.start import ExecLimits
 from execnode.server.node import NodeSettings
 from tests.server.speech import Lines
 from tests.server.wire import PATIENCE, Refused, Wire, attempts, eventually
 
-__all__ = ["ExecLimits", "ExecSettings", "NodeProcess", "NodeSettings"]
+__all__ = ["ExecLimits", "ExecSettings", "FileSettings", "NodeProcess", "NodeSettings"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +28,7 @@ ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: not longer than the test
 import trio
 from pathlib import PosixPath
 from execnode.environment.local.exec import ExecSettings
+from execnode.environment.local.files import FileSettings
 from execnode.environment.local.start import ExecLimits
 from execnode.server.listeners import parse_address
 from execnode.server.node import NodeSettings, serve

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from execnode.engine.tree import Place
 from execnode.policy.environment import child_environment
+from execnode.policy.sandbox import require_direct_start
 from execnode.protocol.errors import (
     RpcError,
     invalid_params,
@@ -114,16 +115,7 @@ def put_in_place(options: dict[str, Any], place: Place) -> None:
 
 def _refuse_unenforceable(params: StartParams) -> None:
     """Never run weaker than asked."""
-    sandbox = params.sandbox
-    if sandbox is not None:
-        permissions = sandbox.get("permissions")
-        kind = permissions.get("type") if isinstance(permissions, dict) else None
-        if kind != "disabled":
-            raise RpcError(
-                -32603,
-                "this node cannot enforce a sandbox, and does not run a process without the one "
-                "that was asked for; send `sandbox` null to run it unrestricted",
-            )
+    require_direct_start(params.sandbox)
     if params.enforce_managed_network or params.network_proxy is not None:
         raise RpcError(
             -32603, "this node has no managed network proxy, so it cannot enforce the use of one"

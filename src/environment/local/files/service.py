@@ -1,0 +1,172 @@
+"""The files of this machine, for clients that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+
+from execnode.environment.local.files import copy, names, remove, walk, whole
+from execnode.environment.local.files.budget import Budget
+from execnode.environment.local.files.descriptor import Descriptor
+from execnode.environment.local.files.inotify import Inotify
+from execnode.environment.local.files.session import FileSession
+from execnode.environment.local.files.worker import Worker
+from execnode.policy.sandbox import require_direct_files
+from execnode.protocol.files import (
+    CanonicalizeParams,
+    CanonicalizeResponse,
+    CopyParams,
+    CreateDirectoryParams,
+    GetMetadataParams,
+    GetMetadataResponse,
+    ReadDirectoryParams,
+    ReadDirectoryResponse,
+    ReadFileParams,
+    ReadFileResponse,
+    RemoveParams,
+    WalkParams,
+    WalkResponse,
+    WriteFileParams,
+)
+from execnode.protocol.messages import EmptyResponse
+from execnode.protocol.uri import format_path_uri, parse_path_uri
+
+__all__ = ["FileSettings", "LocalFiles"]
+
+_EMPTY = EmptyResponse()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSettings:
+    """How much of this machine the service takes.
+
+    threads: that work at the same time.
+    read_memory: bytes of whole files that are being read at the same time; what would be more waits
+        for its turn.
+    """
+
+    threads: int = 16
+    read_memory: int = 1 << 30
+
+
+class LocalFiles:
+    """The files service. Made by `LocalFiles.open`.
+
+    Methods take the parameters of the method of the same name and return its result. They raise
+    RpcError. Cancelling is safe: what was begun to be changed is brought to its end.
+    """
+
+    def __init__(self, settings: FileSettings, tasks: TaskGroup) -> None:
+        self.worker = Worker(settings.threads)
+        self.inotify = Inotify(tasks)
+        self.tasks = tasks
+        self._memory = Budget(settings.read_memory)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: FileSettings | None = None) -> AsyncIterator[LocalFiles]:
+        """Run the service. On leaving, nothing is watched any more."""
+        async with anyio.create_task_group() as tasks:
+            service = cls(settings or FileSettings(), tasks)
+            try:
+                yield service
+            finally:
+                tasks.cancel_scope.cancel()
+                service.inotify.close()
+
+    def open_session(
+        self,
+        notify: Callable[[str, msgspec.Struct], None],
+        *,
+        congested: Callable[[], bool] = lambda: False,
+    ) -> FileSession:
+        """What one client has: handles and watches, until it is closed.
+
+        notify: is told the method and parameters of notifications. congested: says whether the
+        client has enough to read for now; changes of files then wait, and overflow.
+        """
+        return FileSession(self, notify, congested)
+
+    def at(self, uri: str, sandbox: dict[str, Any] | None, *, reads: bool) -> bytes:
+        """The path of a request that may be reached from here: every one passes through this.
+
+        reads: the request changes nothing. Raises RpcError.
+        """
+        path = parse_path_uri(uri)
+        require_direct_files(sandbox, reads=reads)
+        return path
+
+    # --- whole files ------------------------------------------------------------------------------
+
+    async def read_file(self, params: ReadFileParams) -> ReadFileResponse:
+        """`fs/readFile`."""
+        path = self.at(params.path, params.sandbox, reads=True)
+        follow = params.follow_symlinks is not False
+        file = Descriptor()
+        try:
+            size = await self.worker.change(whole.open_to_read, file, path, follow)
+            async with self._memory.take(size):
+                data = await self.worker.look(whole.read_all, file, size)
+            return ReadFileResponse(cast("bytes", data))  # sent from where it is
+        finally:
+            file.close()
+
+    async def write_file(self, params: WriteFileParams) -> EmptyResponse:
+        """`fs/writeFile`."""
+        path = self.at(params.path, params.sandbox, reads=False)
+        follow = params.follow_symlinks is not False
+        await self.worker.change(whole.write_file, path, params.data_base64, follow, params.atomic)
+        return _EMPTY
+
+    # --- folders and names ------------------------------------------------------------------------
+
+    async def create_directory(self, params: CreateDirectoryParams) -> EmptyResponse:
+        """`fs/createDirectory`."""
+        path = self.at(params.path, params.sandbox, reads=False)
+        recursive, follow = params.recursive is not False, params.follow_symlinks is not False
+        await self.worker.change(names.create_directory, path, recursive, follow)
+        return _EMPTY
+
+    async def get_metadata(self, params: GetMetadataParams) -> GetMetadataResponse:
+        """`fs/getMetadata`."""
+        path = self.at(params.path, params.sandbox, reads=True)
+        follow = params.follow_symlinks is not False
+        return await self.worker.change(names.metadata, path, follow)
+
+    async def canonicalize(self, params: CanonicalizeParams) -> CanonicalizeResponse:
+        """`fs/canonicalize`."""
+        path = self.at(params.path, params.sandbox, reads=True)
+        real = await self.worker.change(names.canonicalize, path)
+        return CanonicalizeResponse(format_path_uri(real))
+
+    async def read_directory(self, params: ReadDirectoryParams) -> ReadDirectoryResponse:
+        """`fs/readDirectory`."""
+        path = self.at(params.path, params.sandbox, reads=True)
+        return ReadDirectoryResponse(await self.worker.look(names.read_directory, path))
+
+    async def walk(self, params: WalkParams) -> WalkResponse:
+        """`fs/walk`."""
+        path = self.at(params.path, params.sandbox, reads=True)
+        walk.check_walk(params.options)
+        return await self.worker.look(walk.walk, path, params.options)
+
+    async def remove(self, params: RemoveParams) -> EmptyResponse:
+        """`fs/remove`."""
+        path = self.at(params.path, params.sandbox, reads=False)
+        recursive, force = params.recursive is not False, params.force is not False
+        follow = params.follow_symlinks is not False
+        await self.worker.change(remove.remove, path, recursive, force, follow)
+        return _EMPTY
+
+    async def copy(self, params: CopyParams) -> EmptyResponse:
+        """`fs/copy`."""
+        source = self.at(params.source_path, params.sandbox, reads=False)
+        destination = self.at(params.destination_path, params.sandbox, reads=False)
+        await self.worker.change(copy.copy, source, destination, params.recursive)
+        return _EMPTY

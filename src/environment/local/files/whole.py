@@ -1,0 +1,212 @@
+"""Whole files: read in one pass, written in one go or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+from typing import Final
+
+from execnode.environment.local.files.descriptor import Descriptor
+from execnode.environment.local.files.paths import (
+    OPEN_FLAGS,
+    folder_at,
+    not_a_file,
+    open_regular,
+    os_error,
+    place,
+)
+from execnode.environment.local.files.worker import Stop
+from execnode.protocol.errors import RpcError, invalid_request
+
+__all__ = [
+    "READ_LIMIT",
+    "Replacement",
+    "new_buffer",
+    "open_to_read",
+    "read_all",
+    "write_all",
+    "write_file",
+]
+
+READ_LIMIT: Final = 536_870_912
+# Bytes of one system call: so often a thread that nobody waits for looks up.
+_PIECE: Final = 16 << 20
+_PSEUDO_PIECE: Final = 1 << 16
+# As many as the kernel follows.
+_LINKS: Final = 40
+
+
+def new_buffer(size: int) -> bytearray:
+    """What a file is read into and sent from."""
+    return bytearray(size)
+
+
+def _too_large() -> RpcError:
+    return invalid_request(f"file is too large to read: limit is {READ_LIMIT} bytes")
+
+
+def open_to_read(file: Descriptor, path: bytes, follow: bool) -> int:
+    """Open a regular file of a size that may be read; returns the size."""
+    size = 0
+
+    def opened() -> int:
+        nonlocal size
+        descriptor, status = open_regular(path, follow=follow)
+        size = status.st_size
+        return descriptor
+
+    file.fill(opened)
+    if size > READ_LIMIT:
+        file.close()
+        raise _too_large()
+    return size
+
+
+def read_all(stop: Stop, file: Descriptor, size: int) -> bytearray:
+    """All bytes of a file that has about this size.
+
+    It may have grown or shrunk, and pseudo files say 0 of all sizes: the end is where it is found.
+    """
+    buffer = new_buffer(size)
+    with file.borrow() as descriptor:
+        got = 0
+        with memoryview(buffer) as view:
+            while got < size:
+                count = os.readv(descriptor, [view[got : got + _PIECE]])
+                if not count:
+                    break
+                got += count
+                stop.check()
+        del buffer[got:]
+        while got == len(buffer) and (more := os.read(descriptor, _PSEUDO_PIECE)):
+            buffer += more
+            got += len(more)
+            if got > READ_LIMIT:
+                raise _too_large()
+            stop.check()
+    return buffer
+
+
+def write_all(
+    descriptor: int, data: bytes | bytearray | memoryview, offset: int | None = None
+) -> None:
+    """Write all of it, at the file's own position or at `offset`; less is an error."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            piece = view[done : done + _PIECE]
+            if offset is None:
+                count = os.write(descriptor, piece)
+            else:
+                count = os.pwrite(descriptor, piece, offset + done)
+            if not count:
+                raise os_error(errno.EIO)
+            done += count
+
+
+def write_file(path: bytes, data: bytes, follow: bool, atomic: bool) -> None:
+    """Create or empty a file and write it, or replace it by a whole new one."""
+    if atomic:
+        replacement = Replacement(path, follow=follow)
+        try:
+            write_all(replacement.descriptor, data)
+            replacement.commit()
+        finally:
+            replacement.abort()
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS | (0 if follow else os.O_NOFOLLOW)
+    with place(path, follow=follow) as (folder, name):
+        descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+    try:
+        write_all(descriptor, data)
+    finally:
+        os.close(descriptor)  # some file systems tell only now that there was no room
+
+
+class Replacement:
+    """A new file beside the one whose place it takes on `commit`; `abort` before that removes it.
+
+    It is made with the old one's mode and, where that is allowed, owner; without an old one as any
+    new file. A link is followed to the file that is replaced. Raises OSError, also where the old
+    file may not be written to, and RpcError where something else than a file is in the way.
+    """
+
+    def __init__(self, path: bytes, *, follow: bool = True) -> None:
+        self.descriptor = -1
+        self._temporary = b""
+        if follow:
+            path = _target(path)
+        parent, _, self._name = path.rpartition(b"/")
+        if not self._name:
+            raise os_error(errno.EISDIR)
+        self._folder = folder_at(parent or b"/", follow=follow)
+        try:
+            old = self._old(path)
+            self._create()
+            if old is not None:
+                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                    with suppress(PermissionError):
+                        os.fchown(self.descriptor, old.st_uid, old.st_gid)
+                os.fchmod(self.descriptor, stat.S_IMODE(old.st_mode))
+        except BaseException:
+            self.abort()
+            raise
+
+    def _old(self, path: bytes) -> os.stat_result | None:
+        """The file in whose place it comes, which has to be one that may be written to."""
+        try:
+            status = os.lstat(self._name, dir_fd=self._folder)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            raise os_error(errno.EISDIR)
+        if stat.S_ISLNK(status.st_mode):
+            raise os_error(errno.ELOOP)
+        if not stat.S_ISREG(status.st_mode):
+            raise not_a_file(path)
+        flags = os.O_WRONLY | os.O_NOFOLLOW | OPEN_FLAGS
+        os.close(os.open(self._name, flags, dir_fd=self._folder))
+        return status
+
+    def _create(self) -> None:
+        temporary = b".%s.%s" % (self._name[:200], secrets.token_hex(6).encode())
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | OPEN_FLAGS
+        self.descriptor = os.open(temporary, flags, 0o666, dir_fd=self._folder)
+        self._temporary = temporary
+
+    def commit(self) -> None:
+        """Take the place, with all that was written."""
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
+        os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._temporary = b""
+
+    def abort(self) -> None:
+        """Leave everything as it was; nothing after `commit`."""
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            os.close(descriptor)
+        if self._temporary:
+            with suppress(OSError):
+                os.unlink(self._temporary, dir_fd=self._folder)
+            self._temporary = b""
+        if self._folder >= 0:
+            folder, self._folder = self._folder, -1
+            os.close(folder)
+
+
+def _target(path: bytes) -> bytes:
+    """Where the links at a path lead; nothing need be there."""
+    for _ in range(_LINKS):
+        with place(path) as (folder, name):
+            try:
+                target = os.readlink(name, dir_fd=folder)
+            except OSError as error:
+                if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing
+                    return path
+                raise
+        path = target if target.startswith(b"/") else path.rpartition(b"/")[0] + b"/" + target
+    raise os_error(errno.ELOOP)
