@@ -15,6 +15,8 @@ from .errors import (
     SessionLost,
     StartError,
     TimeoutExpired,
+    Unsupported,
+    UpgradeRefused,
 )
 from .node import Node, ProcessInfo, connect
 from .process import Process
@@ -38,5 +40,7 @@ __all__ = [
     "StartError",
     "TimeoutExpired",
     "Total",
+    "Unsupported",
+    "UpgradeRefused",
     "connect",
 ]

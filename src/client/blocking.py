@@ -22,6 +22,7 @@ from execnode.protocol.messages import EnvironmentInfo, ReadResponse, TerminateR
 from . import node as _node
 from .channel import Gap, Output, Total
 from .completed import Completed
+from .dialing import Encoding
 from .errors import TimeoutExpired
 from .options import Argument, Options, StartOptions
 from .process import Process as AsyncProcess
@@ -42,6 +43,8 @@ class ConnectOptions(TypedDict, total=False):
 
     token: str | None
     token_file: str | os.PathLike[str] | None
+    encoding: Encoding | None
+    ca_file: str | os.PathLike[str] | None
     client_name: str
     session_ttl: float | None
     recovery: float

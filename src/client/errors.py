@@ -6,11 +6,12 @@ ConnectionError. What the node itself refuses is execnode.protocol.errors.RpcErr
 """
 
 import errno
+import re
 import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-from execnode.protocol.errors import ProtocolError, RpcError
+from execnode.protocol.errors import METHOD_NOT_FOUND, ProtocolError, RpcError
 
 __all__ = [
     "AnswerLost",
@@ -23,12 +24,36 @@ __all__ = [
     "SessionLost",
     "StartError",
     "TimeoutExpired",
+    "Unsupported",
+    "UpgradeRefused",
+    "os_error_number",
     "start_error",
 ]
 
 
 class LinkLost(ConnectionError):
     """The connection ended. Inside a session it is repaired; `connect` raises it when it is not."""
+
+
+class UpgradeRefused(ConnectionError):
+    """The node did not want this WebSocket: no token, a wrong one, or it is no such server.
+
+    `status` is the code of its HTTP answer, None where that is not what was wrong.
+    """
+
+    def __init__(self, sentence: str, status: int | None) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Unsupported(RpcError):
+    """The node's capabilities lack what was asked for, so it was not asked.
+
+    A node of the plain dialect, such as Codex's own, has none of what execnode adds to it.
+    """
+
+    def __init__(self, what: str, capability: str) -> None:
+        super().__init__(METHOD_NOT_FOUND, f"this node has no {what} (capability {capability})")
 
 
 class AnswerLost(ConnectionError):
@@ -98,12 +123,21 @@ _START_ERRORS: dict[int, type[StartError]] = {
 }
 
 
+_OS_ERROR = re.compile(r" \(os error (\d{1,9})\)\Z")
+
+
+def os_error_number(error: RpcError) -> int | None:
+    """The errno at the end of an error's sentence, `DESCRIPTION (os error N)`; None without."""
+    found = _OS_ERROR.search(error.message)
+    return int(found[1]) if found else None
+
+
 def start_error(error: RpcError, program: str, cwd: str) -> StartError | None:
     """The StartError that a node's answer to process/start tells of; None if it tells another."""
-    data = error.data
-    if not isinstance(data, dict) or not isinstance(data.get("errno"), int):
+    data = error.data if isinstance(error.data, dict) else {}
+    number = data.get("errno") or os_error_number(error)
+    if not isinstance(number, int):
         return None
-    number: int = data["errno"]
     stage = data.get("stage")
     stage = stage if isinstance(stage, str) else None
     # "No such file or directory (os error 2)": OSError says the number itself.

@@ -1,11 +1,10 @@
 """A node, as its user holds it: processes to start, list and attach to."""
 
-import math
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from socket import socket
-from typing import Literal, NamedTuple, Unpack, overload
+from typing import NamedTuple, Unpack, overload
 
 import anyio
 
@@ -13,42 +12,29 @@ from execnode.protocol import methods
 from execnode.protocol.errors import RpcError
 from execnode.protocol.messages import (
     EnvironmentInfo,
-    EnvironmentPolicy,
-    Limits,
     ListParams,
     ListResponse,
     ProcessSummary,
     Retention,
-    StartParams,
-    TerminalSize,
 )
-from execnode.protocol.text import OsMap, OsText, OsTexts
-from execnode.protocol.uri import format_path_uri, parse_path_uri
+from execnode.protocol.uri import parse_path_uri
 
-from .channel import Channel
-from .completed import Captured, Completed
-from .errors import TimeoutExpired, start_error
-from .options import Argument, Folder, Options
+from .completed import Completed
+from .dialing import Encoding, dialer
+from .errors import start_error
+from .options import Argument, Options, StartOptions
 from .process import Process
+from .processes import Processes
+from .running import run
 from .session import Hello, Session
+from .starting import NEEDS, milliseconds, start_params
 from .tasks import background
-from .transport import dialer
 
 __all__ = ["Node", "ProcessInfo", "connect"]
-
-# The node's own environment, whole: the caller chose what to add to it.
-_NODE_ENVIRONMENT = EnvironmentPolicy(
-    inherit="all",
-    ignore_default_excludes=True,
-    exclude=OsTexts(),
-    set=OsMap(),
-    include_only=OsTexts(),
-)
 
 # Output that nobody takes, of a process whose node goes on regardless: more becomes a Gap.
 _DROPPING_BYTES = 1024 * 1024
 _VIEWER_BYTES = 8 * 1024 * 1024
-_END_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -57,15 +43,22 @@ async def connect(
     *,
     token: str | None = None,
     token_file: str | os.PathLike[str] | None = None,
+    encoding: Encoding | None = None,
+    ca_file: str | os.PathLike[str] | None = None,
     client_name: str = "execnode-python",
     session_ttl: float | None = None,
     recovery: float = 80.0,
 ) -> AsyncIterator["Node"]:
     """A node, connected for as long as the context lasts.
 
-    `target` is a URL, `unix:///path.sock`, `tcp://HOST:PORT` or `stdio:COMMAND ARG...` (a program
-    that serves on its standard input and output), or a connected stream socket, which is then
-    owned. A tcp node asks for its `token`, given as it is or as a file that contains it.
+    `target` is a URL, `unix:///path.sock`, `tcp://HOST:PORT`, `ws://HOST:PORT`, `wss://HOST:PORT`
+    or `stdio:COMMAND ARG...` (a program that serves on its standard input and output), or a
+    connected stream socket, which is then owned. A tcp or WebSocket node asks for its `token`,
+    given as it is or as a file that contains it. The certificate of a `wss:` node has to be vouched
+    for by an authority that the system trusts, or by one in `ca_file` (PEM).
+
+    `encoding` is `cbor`, or `json` for WebSockets, whose default it is, and for programs. A node
+    may be Codex's own exec-server too; what that does not have raises Unsupported.
 
     A connection that breaks is made again for up to `recovery` seconds, and nothing is lost by it:
     processes run on and their output waits on the node. `session_ttl` is for how many seconds the
@@ -74,20 +67,24 @@ async def connect(
     Leaving the context ends the processes started in it that still run, unless `Process.detach`
     was called. Exceptions of the body pass through as they are.
 
-    Raises OSError when there is no connection, RpcError when the node refuses the session, and
-    ValueError for a URL of another kind.
+    Raises OSError when there is no connection (UpgradeRefused, a ConnectionError, for a WebSocket
+    that the node does not want), RpcError when the node refuses the session, and ValueError for a
+    URL of another kind.
     """
     if token_file is not None:
         if token is not None:
             raise ValueError("token and token_file are both given")
         token = (await anyio.Path(token_file).read_text()).strip()
-    hello = Hello(client_name, token, _milliseconds(session_ttl))
+    way = dialer(target, encoding=encoding, token=token, ca_file=ca_file)
+    hello = Hello(client_name, way.auth_token, milliseconds(session_ttl))
     async with background() as tasks:
-        session = Session(dialer(target), hello, recovery, tasks)
+        session = Session(way, hello, recovery, tasks)
         await session.open()
+        processes = Processes(session)
         try:
-            yield Node(session)
+            yield Node(session, processes)
         finally:
+            await processes.aclose()
             await session.aclose()
 
 
@@ -115,8 +112,9 @@ class ProcessInfo(NamedTuple):
 class Node:
     """A machine that runs processes. Made by `connect`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, processes: Processes) -> None:
         self._session = session
+        self._processes = processes
         self._cwd = os.fsdecode(parse_path_uri(session.info.cwd or "file:///"))
 
     @property
@@ -139,30 +137,15 @@ class Node:
         """Whether there is a connection now; if not, it is being made again or is lost for good."""
         return self._session.connected
 
-    async def start(
-        self,
-        argv: Sequence[Argument],
-        *,
-        cwd: Folder | None = None,
-        env: Mapping[str, str] | None = None,
-        extra_env: Mapping[str, str] | None = None,
-        rlimits: Mapping[str, int | tuple[int, int]] | None = None,
-        timeout: float | None = None,
-        grace: float | None = None,
-        stdin: bool = False,
-        tty: bool = False,
-        size: tuple[int, int] | None = None,
-        arg0: str | bytes | None = None,
-        retention: Retention | None = None,
-        digest: Literal["crc32c", "sha256"] | None = None,
-    ) -> Process:
+    async def start(self, argv: Sequence[Argument], **options: Unpack[StartOptions]) -> Process:
         """Start a program on the node.
 
         argv: program and arguments. A program without a slash is looked up in the PATH of the
             child's environment.
         cwd: absolute path of its working folder; None for the node's own.
         env: its exact environment; None for the node's own.
-        extra_env: variables to set on top of either.
+        env_policy: how its environment is made from the node's own, instead.
+        extra_env: variables to set on top of any of these.
         rlimits: names of setrlimit(2) in lower case without RLIMIT_, to one number for both the
             soft and the hard limit, or to (soft, hard).
         timeout: seconds after which the node ends it and all its descendants (reason `timeout`).
@@ -176,45 +159,28 @@ class Node:
         digest: how the node hashes its output, CRC-32C if not given.
 
         Raises StartError (an OSError of the class that its errno calls for), RpcError for what the
-        node refuses, ValueError for a relative `cwd`, SessionLost. Cancelling is safe: then nothing
-        is left running.
+        node refuses (Unsupported for an option that it does not know), ValueError for a relative
+        `cwd`, SessionLost. Cancelling is safe: then nothing is left running.
         """
         arguments = [os.fspath(argument) for argument in argv]
-        folder = self.cwd if cwd is None else os.fsdecode(cwd)
-        if not folder.startswith("/"):
-            raise ValueError(f"cwd must be an absolute path on the node, not {folder!r}")
-        params = StartParams(
-            process_id=self._session.new_process_id(),
-            argv=OsTexts(map(os.fsencode, arguments)),
-            cwd=format_path_uri(os.fsencode(folder)),
-            env=OsMap(_environment(env) | _environment(extra_env)),
-            tty=tty,
-            pipe_stdin=stdin,
-            arg0=None if arg0 is None else OsText(os.fsencode(arg0)),
-            env_policy=_NODE_ENVIRONMENT if env is None else None,
-            retention=retention,
-            size=None if size is None else TerminalSize(*size),
-            limits=None if rlimits is None else _limits(rlimits),
-            timeout_ms=_milliseconds(timeout),
-            grace_ms=_milliseconds(grace),
-            digest=digest,
-        )
-        channel = _channel(params.process_id, " ".join(map(os.fsdecode, arguments)), retention)
+        processes = self._processes
+        params = start_params(processes.new_process_id(), arguments, self.cwd, **options)
+        for member, capability in NEEDS.items():
+            if getattr(params, member) is not None:
+                self._session.require(capability, f"such option of a start: {member}")
+        command = " ".join(map(os.fsdecode, arguments))
+        limit = _untaken_limit(params.retention)
+        channel = processes.channel(params.process_id, f"{params.process_id}: {command}", limit)
         try:
-            started = await self._session.start(params, channel)
+            started = await processes.start(params, channel)
         except RpcError as exc:
+            folder = os.fsdecode(options.get("cwd") or self.cwd)
             error = start_error(exc, os.fsdecode(arguments[0]), folder)
             if error is None:
                 raise
             raise error from None
-        return Process(
-            self._session,
-            channel,
-            started,
-            arguments,
-            owned=True,
-            sha256=digest == "sha256",
-        )
+        sha256 = params.digest == "sha256"
+        return Process(processes, channel, started, arguments, owned=True, sha256=sha256)
 
     @overload
     async def run(
@@ -252,37 +218,24 @@ class Node:
         input: written to its standard input, which is then closed; without it is /dev/null.
         check: raise CalledProcessError unless it ends with exit code 0.
         encoding, errors: of input and output as text; without an encoding both are bytes.
-        options: `cwd`, `env`, `extra_env`, `rlimits`, `timeout` and `grace` of `start`. At the
-            timeout the program and its descendants are ended, also those that only keep its output
-            open, and TimeoutExpired has all that was written.
+        options: `cwd`, `env`, `env_policy`, `extra_env`, `rlimits`, `timeout` and `grace` of
+            `start`. At the timeout the program and its descendants are ended, also those that only
+            keep its output open, and TimeoutExpired has all that was written.
 
         Raises besides what `start` does. Cancelling ends the program.
         """
-        if isinstance(input, str):
-            input = input.encode(encoding or "utf-8", errors)  # noqa: A001
-        timeout, grace = options.get("timeout"), options.get("grace")
-        # Before the start, so that it is over for us when it is for the node.
-        deadline = math.inf if timeout is None else anyio.current_time() + timeout
-        captured = Captured()
-        process = await self.start(argv, stdin=input is not None, **options)
-        async with process, background() as tasks:
-            if input is not None:
-                tasks.start_soon(_feed, process, input)
-            with anyio.CancelScope(deadline=deadline):
-                await captured.drain(process)
-            late = anyio.current_time() >= deadline
-            if late:
-                # The node's own timeout ends a program that runs; this reaches what one that has
-                # ended left behind, too.
-                await process.terminate(leftovers=True)
-                with anyio.move_on_after((grace or 0) + _END_SECONDS):
-                    await captured.drain(process)
-        if timeout is not None and (late or process.reason == "timeout"):
-            raise TimeoutExpired(process.args, timeout, captured.stdout, captured.stderr)
-        done = captured.completed(process, encoding, errors)
-        if check:
-            done.check_returncode()
-        return done
+        if input is not None:
+            self._session.require("processCloseStdin", "way to close standard input")
+        return await run(
+            self.start,
+            argv,
+            options,
+            input=input,
+            check=check,
+            encoding=encoding,
+            errors=errors,
+            times_out=self._session.offers("processTimeout"),
+        )
 
     async def attach(self, ref: str, *, skip_to_end: bool = False) -> Process:
         """A process of any session of the node, to look at and to control.
@@ -294,31 +247,25 @@ class Node:
         Raises RpcError when there is no such process or this session started it, and ValueError
         when it is attached to it already.
         """
-        channel, started = await self._session.view(
+        channel, started = await self._processes.view(
             ref, limit=_VIEWER_BYTES, skip_to_end=skip_to_end
         )
-        return Process(self._session, channel, started, [], owned=False)
+        return Process(self._processes, channel, started, [], owned=False)
 
     async def list(self, *, all_sessions: bool = False) -> list[ProcessInfo]:
         """The processes of this session, or of the whole node, oldest first."""
+        self._session.require("processList", "list of processes")
         listed = await self._session.call(
             methods.PROCESS_LIST, ListParams(all_sessions), ListResponse
         )
         return [_process_info(summary) for summary in listed.processes]
 
 
-def _channel(process_id: str, command: str, retention: Retention | None) -> Channel:
-    limit = None
-    if retention is not None and retention.mode == "drop-oldest":
-        limit = max(retention.max_bytes or 0, _DROPPING_BYTES)
-    return Channel(process_id, f"{process_id}: {command}", limit)
-
-
-async def _feed(process: Process, data: bytes) -> None:
-    """Write all input; a program that does not want it is no error, as in subprocess."""
-    with suppress(ConnectionError, RpcError):
-        await process.write(data)
-        await process.close_stdin()
+def _untaken_limit(retention: Retention | None) -> int | None:
+    """How much output that nobody takes is kept here, of a process that does not wait for that."""
+    if retention is None or retention.mode == "block":
+        return None
+    return max(retention.max_bytes or 0, _DROPPING_BYTES)
 
 
 def _process_info(summary: ProcessSummary) -> ProcessInfo:
@@ -336,15 +283,3 @@ def _process_info(summary: ProcessSummary) -> ProcessInfo:
         attached=summary.attached,
         bytes=summary.stream_bytes,
     )
-
-
-def _limits(rlimits: Mapping[str, int | tuple[int, int]]) -> Limits:
-    return Limits({name: n if isinstance(n, int) else list(n) for name, n in rlimits.items()})
-
-
-def _environment(variables: Mapping[str, str] | None) -> dict[bytes, bytes]:
-    return {os.fsencode(k): os.fsencode(v) for k, v in (variables or {}).items()}
-
-
-def _milliseconds(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)

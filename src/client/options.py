@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, TypedDict
 
-from execnode.protocol.messages import Retention
+from execnode.protocol.messages import EnvironmentPolicy, Retention
 
 __all__ = ["Argument", "Folder", "Options", "StartOptions"]
 
@@ -18,6 +18,7 @@ class Options(TypedDict, total=False):
     cwd: Folder | None
     env: Mapping[str, str] | None
     extra_env: Mapping[str, str] | None
+    env_policy: EnvironmentPolicy | None
     rlimits: Mapping[str, int | tuple[int, int]] | None
     timeout: float | None
     grace: float | None

@@ -29,7 +29,7 @@ from execnode.protocol.messages import (
 
 from .channel import Channel, Gap, Output, Total
 from .errors import IntegrityError
-from .session import Session, Started
+from .processes import Processes, Started
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash
@@ -64,7 +64,7 @@ class Process(AsyncIterator[Output | Gap]):
 
     def __init__(
         self,
-        session: Session,
+        processes: Processes,
         channel: Channel,
         started: Started,
         args: Sequence[str | bytes],
@@ -72,7 +72,8 @@ class Process(AsyncIterator[Output | Gap]):
         owned: bool,
         sha256: bool = False,
     ) -> None:
-        self._session = session
+        self._processes = processes
+        self._session = processes.session
         self._channel = channel
         self._owned = owned
         # Well before the node waits for it, however small its retention is.
@@ -87,9 +88,9 @@ class Process(AsyncIterator[Output | Gap]):
         self.args = list(args)
         """Program and arguments, as given to `start`; empty for an attached process."""
         self.pid = started.pid
-        """Process id on the node."""
+        """Process id on the node; None when the node does not say."""
         self.ref = started.ref
-        """Name by which every session of the node can attach to the process."""
+        """Name by which every session of the node can attach to the process, where there is one."""
 
     def __repr__(self) -> str:
         state = "runs" if self.returncode is None else f"ended: {self.returncode}, {self.reason}"
@@ -165,7 +166,7 @@ class Process(AsyncIterator[Output | Gap]):
         """Wait for an item or the end. What was given out before now counts as consumed."""
         if self._unacked >= self._ack_bytes:
             self._unacked = 0
-            await self._session.acknowledge(self._channel, self._last_seq)
+            await self._processes.acknowledge(self._channel, self._last_seq)
         channel = self._channel
         if channel.queue or channel.over:
             await anyio.lowlevel.checkpoint()
@@ -199,7 +200,7 @@ class Process(AsyncIterator[Output | Gap]):
         For a reader who has fallen behind and wants to see the present. For a process with `block`
         retention, the dropped output cannot be had any more.
         """
-        await self._session.skip(self._channel)
+        await self._processes.skip(self._channel)
 
     async def read(
         self, *, after_seq: int = 0, max_bytes: int | None = None, wait: float = 0.0
@@ -245,6 +246,7 @@ class Process(AsyncIterator[Output | Gap]):
 
     async def close_stdin(self) -> None:
         """End the program's standard input, after what was written; on a tty write Ctrl-D."""
+        self._session.require("processCloseStdin", "way to close standard input")
         async with self._writing:
             params = CloseStdinParams(self._channel.process_id)
             await self._session.call(methods.PROCESS_CLOSE_STDIN, params, EmptyResponse)
@@ -256,12 +258,18 @@ class Process(AsyncIterator[Output | Gap]):
         connection broke and it is not known whether the signal was sent; KILL, STOP and CONT are
         sent again instead. Raises RpcError for a name that the node does not know.
         """
+        full = f"SIG{name.removeprefix('SIG')}"
+        if not self._session.offers("processSignalNames"):
+            if full != "SIGINT":
+                self._session.require("processSignalNames", f"way to send {full}")
+            name = "interrupt"
         params = SignalParams(self._channel.process_id, name)
-        repeat = f"SIG{name.removeprefix('SIG')}" in _REPEATABLE
+        repeat = full in _REPEATABLE
         await self._session.call(methods.PROCESS_SIGNAL, params, EmptyResponse, repeat=repeat)
 
     async def resize(self, rows: int, cols: int) -> None:
         """Set the size of the terminal in character cells; the program gets SIGWINCH."""
+        self._session.require("processResize", "way to resize a terminal")
         params = ResizeParams(self._channel.process_id, TerminalSize(rows, cols))
         await self._session.call(methods.PROCESS_RESIZE, params, EmptyResponse)
 
@@ -275,6 +283,8 @@ class Process(AsyncIterator[Output | Gap]):
         Returns at once, with `running` (whether it ran until now) and `method` (what reached the
         descendants: `cgroup`, `lineage` or `group`); `wait` tells when it has happened.
         """
+        if grace:
+            self._session.require("processTimeout", "time of grace for a process to end")
         grace_ms = None if grace is None else round(grace * 1000)
         params = TerminateParams(self._channel.process_id, grace_ms=grace_ms, leftovers=leftovers)
         return await self._session.call(methods.PROCESS_TERMINATE, params, TerminateResponse)
@@ -288,7 +298,7 @@ class Process(AsyncIterator[Output | Gap]):
         sessions can attach to its `ref`. With `block` retention it stops when its output is full.
         """
         self._owned = False
-        self._session.disown(self._channel)
+        self._processes.disown(self._channel)
 
     async def aclose(self) -> None:
         """Take no more output, and end the process if it still runs and is not another session's.
@@ -301,7 +311,7 @@ class Process(AsyncIterator[Output | Gap]):
                 with anyio.move_on_after(_END_SECONDS, shield=True):
                     await self._end()
         finally:
-            self._session.forget(self._channel)
+            self._processes.forget(self._channel)
 
     async def _end(self) -> None:
         try:

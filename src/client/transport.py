@@ -1,35 +1,24 @@
-"""How a client reaches a node: a Unix socket, TCP, or a program's standard input and output.
+"""Bytes to and from a node, over one non-blocking socket.
 
-Every transport is one non-blocking socket (a program gets one end of a socket pair as its standard
-input and output): a message that the kernel takes at once is sent without a turn of the event loop,
-and data that is there is read without one.
+A message that the kernel takes at once is sent without a turn of the event loop, and data that is
+there is read without one.
 """
 
 import os
-import shlex
+import select
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import anyio
 import anyio.lowlevel
 from anyio import CancelScope, notify_closing, wait_readable, wait_writable
 
-__all__ = ["Dialer", "Transport", "dialer"]
+__all__ = ["Transport"]
 
 _RECEIVE_BYTES = 256 * 1024
-_CONNECT_SECONDS = 10.0
-_BACKLOG_PAUSE = 0.01
 _PROGRAM_SECONDS = 5.0
-# A dead TCP peer is noticed after at most 10 + 3 * 5 seconds of silence, and unanswered data too.
-_KEEP_ALIVE_IDLE = 10
-_KEEP_ALIVE_INTERVAL = 5
-_KEEP_ALIVE_PROBES = 3
-_UNANSWERED_DATA_MS = 25_000
 
 
 class Transport:
@@ -77,6 +66,13 @@ class Transport:
                 await self._wait(wait_writable)
                 sent += self._send_some(view[sent:])
 
+    async def _room(self) -> None:
+        """Wait until the kernel takes something. Cancelling is safe."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        if not poll.poll(0):
+            await self._wait(wait_writable)
+
     def _send_some(self, data: bytes | bytearray | memoryview) -> int:
         try:
             return self._socket.send(data)
@@ -88,6 +84,10 @@ class Transport:
             await ready(self._socket)
         except (anyio.ClosedResourceError, ValueError) as exc:
             raise ConnectionAbortedError("the connection was closed here") from exc
+
+    def detach(self) -> socket.socket:
+        """The socket, which the caller owns from now on."""
+        return self._socket
 
     def shut(self) -> None:
         """Let nothing pass any more; what has arrived before can still be received."""
@@ -122,119 +122,3 @@ class Transport:
             os.close(pidfd)
             program.kill()  # nothing happens to one that has ended
             program.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Dialer:
-    """A way to reach one node.
-
-    `reusable` is false where a lost connection cannot be made again: a program spoken to over its
-    standard input, and a socket that was handed over already connected.
-    """
-
-    name: str
-    dial: Callable[[], Awaitable[Transport]]
-    reusable: bool = True
-
-
-def dialer(target: str | socket.socket) -> Dialer:
-    """The way to `target`.
-
-    A connected stream socket (which the transport then owns), or one of the URLs
-    `unix:///path.sock`, `tcp://HOST:PORT` (IPv6 in brackets) and `stdio:COMMAND ARG...`, whose
-    command is split as a shell would split it and run without a shell.
-
-    Raises ValueError for any other URL.
-    """
-    if isinstance(target, socket.socket):
-        connected = target
-
-        async def hand_over() -> Transport:
-            return Transport(connected)
-
-        return Dialer("the given socket", hand_over, reusable=False)
-    if target.startswith("stdio:"):
-        return _program_dialer(target)
-    parts = urlsplit(target)
-    if parts.scheme == "unix":
-        path = unquote(parts.path)
-        if parts.netloc or not Path(path).is_absolute():
-            raise ValueError(f"a unix URL is unix:///absolute/path.sock, not {target!r}")
-        return Dialer(target, lambda: _dial(socket.AF_UNIX, path))
-    if parts.scheme == "tcp":
-        host, port = parts.hostname, parts.port
-        if not host or not port or parts.path not in ("", "/"):
-            raise ValueError(f"a tcp URL is tcp://HOST:PORT, not {target!r}")
-        return Dialer(target, lambda: _dial_tcp(host, port))
-    raise ValueError(f"a node is at a unix:, tcp: or stdio: URL, not at {target!r}")
-
-
-def _program_dialer(url: str) -> Dialer:
-    argv = shlex.split(url.removeprefix("stdio:"))
-    if not argv:
-        raise ValueError("a stdio URL is stdio:COMMAND ARG..., for example stdio:ssh host execnode")
-
-    async def start() -> Transport:
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                end = theirs.fileno()
-                program = subprocess.Popen(argv, stdin=end, stdout=end)  # noqa: ASYNC220 (vfork)
-        except BaseException:
-            ours.close()
-            raise
-        return Transport(ours, program)
-
-    return Dialer(url, start, reusable=False)
-
-
-async def _dial_tcp(host: str, port: int) -> Transport:
-    failure: OSError | None = None
-    addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for family, _, _, _, address in addresses:
-        try:
-            transport = await _dial(family, address)
-        except OSError as exc:
-            failure = exc
-        else:
-            return transport
-    raise failure if failure is not None else OSError(f"no address for {host}")
-
-
-async def _dial(family: int, address: str | tuple[str, int]) -> Transport:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        with anyio.fail_after(_CONNECT_SECONDS):
-            await _connect(sock, address)
-        if family != socket.AF_UNIX:
-            _tune_tcp(sock)
-    except BaseException:
-        sock.close()
-        raise
-    return Transport(sock)
-
-
-async def _connect(sock: socket.socket, address: str | tuple[str, int]) -> None:
-    """connect(2) without blocking. A full backlog of a Unix socket is EAGAIN: try again."""
-    while True:
-        try:
-            sock.connect(address)
-        except BlockingIOError:
-            if sock.family == socket.AF_UNIX:
-                await anyio.sleep(_BACKLOG_PAUSE)
-                continue
-            await wait_writable(sock)
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code)) from None
-        return
-
-
-def _tune_tcp(sock: socket.socket) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_IDLE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_INTERVAL)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEP_ALIVE_PROBES)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_DATA_MS)

@@ -32,7 +32,9 @@ from execnode.protocol.messages import (
 )
 
 CODEC = CborCodec()
-INFO = EnvironmentInfo(Shell("sh", "/bin/sh"), "file:///")
+INFO = EnvironmentInfo(
+    Shell("sh", "/bin/sh"), "file:///", capabilities=dict.fromkeys(methods.CAPABILITIES, True)
+)
 
 Params = TypeVar("Params", bound=msgspec.Struct)
 

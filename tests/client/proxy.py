@@ -1,4 +1,4 @@
-"""A Unix socket between client and node whose connections break on demand."""
+"""A socket between client and node whose connections break on demand."""
 
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -18,8 +18,14 @@ class CuttingProxy:
     after the last stay. `cut` breaks the present connection at once. `connections` counts them.
     """
 
-    def __init__(self, target: str, listener: socket.socket, budgets: Iterable[int]) -> None:
-        self.url = f"unix://{listener.getsockname()}"
+    def __init__(
+        self,
+        url: str,
+        target: str | tuple[str, int],
+        listener: socket.socket,
+        budgets: Iterable[int],
+    ) -> None:
+        self.url = url
         self.connections = 0
         self._target = target
         self._listener = listener
@@ -27,6 +33,10 @@ class CuttingProxy:
         self._scope = anyio.CancelScope()
         self._open = anyio.Event()
         self._open.set()
+
+    def listen(self) -> None:
+        self._listener.listen()
+        self._listener.setblocking(False)
 
     def cut(self) -> None:
         """Break the connection."""
@@ -48,10 +58,10 @@ class CuttingProxy:
             if not self._open.is_set():
                 continue
             client = Transport(self._listener.accept()[0])
-            upstream = socket.socket(socket.AF_UNIX)
-            node = Transport(upstream)
+            upstream = socket.socket(self._listener.family)
             try:
-                upstream.connect(self._target)
+                upstream.connect(self._target)  # in this machine: at once
+                node = Transport(upstream)
                 self.connections += 1
                 async with anyio.create_task_group() as tasks:
                     self._scope = tasks.cancel_scope
@@ -61,7 +71,7 @@ class CuttingProxy:
                 pass  # there is no node
             finally:
                 client.close()
-                node.close()
+                upstream.close()
 
     async def _pass(
         self, source: Transport, sink: Transport, tasks: TaskGroup, budget: int | None
@@ -88,11 +98,29 @@ async def cutting_proxy(
     path = folder / "proxy.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
-        listener.listen()
-        listener.setblocking(False)
-        proxy = CuttingProxy(node_url.removeprefix("unix://"), listener, budgets)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(proxy.serve)
+        target = node_url.removeprefix("unix://")
+        async with _serving(CuttingProxy(f"unix://{path}", target, listener, budgets)) as proxy:
             yield proxy
-            tasks.cancel_scope.cancel()
     path.unlink()
+
+
+@asynccontextmanager
+async def tcp_proxy(node_url: str, budgets: Iterable[int] = ()) -> AsyncIterator[CuttingProxy]:
+    """A proxy in front of the node at a tcp: or ws: URL with an IPv4 address."""
+    scheme, _, address = node_url.partition("://")
+    host, _, port = address.partition(":")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        proxy = CuttingProxy(url, (host, int(port)), listener, budgets)
+        async with _serving(proxy):
+            yield proxy
+
+
+@asynccontextmanager
+async def _serving(proxy: CuttingProxy) -> AsyncIterator[CuttingProxy]:
+    proxy.listen()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(proxy.serve)
+        yield proxy
+        tasks.cancel_scope.cancel()

@@ -9,9 +9,12 @@ import anyio
 import pytest
 
 from execnode.client.connection import Connection
+from execnode.client.dialing import Line
 from execnode.client.errors import LinkLost, ProtocolError, RpcError
+from execnode.client.framing import LengthFraming
 from execnode.client.transport import Transport
 from execnode.protocol import methods
+from execnode.protocol.codec import CborCodec
 from execnode.protocol.errors import unknown_process
 from execnode.protocol.messages import (
     Answer,
@@ -41,7 +44,9 @@ class Ends:
         self.node = Transport(theirs)
         self.notified: list[tuple[str, Any]] = []
         self.connection = Connection(
-            Transport(ours), lambda method, params: self.notified.append((method, params))
+            Line(Transport(ours), LengthFraming()),
+            CborCodec(),
+            lambda method, params: self.notified.append((method, params)),
         )
 
     async def tell(self, *messages: Message) -> None:

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from execnode.client import RpcError, SessionLost, connect
-from execnode.client.transport import Transport, dialer
+from execnode.client.dialing import dialer
+from execnode.client.transport import Transport
 from tests.client.conftest import running_node
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +23,9 @@ STDIO = f"stdio:{sys.executable} -m execnode serve --listen stdio --encoding cbo
     "url",
     [
         "http://localhost:1",
-        "ws://localhost:1",
+        "ws://",
+        "ws:localhost",
+        "wss://localhost:port",
         "/run/node.sock",
         "unix:node.sock",
         "unix://host/node.sock",
