@@ -5,12 +5,14 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from bench.load import Generator, References
+from bench.tools import FILE_BYTES, Tools, why_absent
 
 pytestmark = pytest.mark.xdist_group("bench")
 
@@ -145,3 +147,22 @@ def test_an_error_answer_ends_the_generator(
     with pytest.raises(RuntimeError, match="status 1"):
         connected(Peer(1000)).ask("read", 1, "/gone")
     assert '"code":-32004' in capfd.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def tools() -> Iterator[Tools]:
+    with Tools() as tools:
+        yield tools
+
+
+@pytest.mark.parametrize("name", ["codex", "codex_web"])
+def test_every_server_does_every_workload(tools: Tools, name: str) -> None:
+    if absent := why_absent(name):
+        pytest.skip(absent)
+    generator: Generator = getattr(tools, name)
+    writer, rawecho = map(tools.references.path, ("writer", "rawecho"))
+    assert generator.run(6, 3, [writer, "bytes", "100000"]).bytes == 600_000
+    assert generator.ask("echo", 3, rawecho).bytes == 3
+    assert len(generator.ask("status", 3).each_ns) == 3
+    assert generator.ask("read", 2, str(tools.file)).bytes == 2 * FILE_BYTES
+    assert Path(f"/proc/{generator.server}").exists()
