@@ -11,6 +11,8 @@ from bench.load import Generator
 from bench.tools import Tools
 
 COUNT = 1000
+# Over TCP the Codex exec-server waits 40 ms each time for the client's system to acknowledge.
+FEW = 10
 
 
 def _pty_reference(tools: Tools) -> Round:
@@ -22,10 +24,10 @@ def _socket_reference(tools: Tools) -> Round:
     return lambda: tools.references.run("echo", COUNT).median
 
 
-def _echo(connected: Callable[[Tools], Generator]) -> Contender:
+def _echo(connected: Callable[[Tools], Generator], count: int = COUNT) -> Contender:
     def contender(tools: Tools) -> Round:
         generator, program = connected(tools), tools.references.path("rawecho")
-        return lambda: generator.ask("echo", COUNT, program).median
+        return lambda: generator.ask("echo", count, program).median
 
     return contender
 
@@ -44,7 +46,9 @@ ECHO = Work(
     {
         "c": _pty_reference,
         "execnode": _echo(lambda tools: tools.execnode),
+        "execnode-ws": _echo(lambda tools: tools.execnode_web),
         "codex": _echo(lambda tools: tools.codex),
+        "codex-ws": _echo(lambda tools: tools.codex_web, FEW),
     },
 )
 STATUS = Work(
@@ -53,7 +57,9 @@ STATUS = Work(
     {
         "c": _socket_reference,
         "execnode": _status(lambda tools: tools.execnode),
+        "execnode-ws": _status(lambda tools: tools.execnode_web),
         "codex": _status(lambda tools: tools.codex),
+        "codex-ws": _status(lambda tools: tools.codex_web),
     },
 )
 

@@ -15,7 +15,7 @@ PROGRAMS = {
     "spawn": ["spawn.c"],
     "relay": ["relay.c"],
     "echo": ["echo.c"],
-    "client": ["client.c", "cbor.c", "json.c"],
+    "client": ["client.c", "channel.c", "web.c", "cbor.c", "json.c"],
     "writer": ["writer.c"],
     "rawecho": ["rawecho.c"],
 }

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bench.ratios import Costs, Results, Standing, Verdict
 
-_PLAIN_WIDTH = 110  # of a file or pipe, which has no width of its own
+_PLAIN_WIDTH = 135  # of a file or pipe, which has no width of its own
 
 _STYLE = {
     Standing.HOLDS: "green",
@@ -44,7 +44,7 @@ def costs_table(results: Results) -> Table:
 def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
     """Ratios with the least and greatest of the rounds, bounds, and how they stand."""
     table = Table(title="Ratios (median of rounds)", title_justify="left")
-    for heading in ("work", "against", "ratio", "rounds", "bound", ""):
+    for heading in ("work", "ours", "against", "ratio", "rounds", "bound", ""):
         table.add_column(heading, justify="right" if heading in ("ratio", "bound") else "left")
     for verdict in verdicts:
         bound = verdict.bound
@@ -54,7 +54,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
             spread = f"{verdict.ratios[0]:.2f} to {verdict.ratios[-1]:.2f}"
         limit = f"{'at least' if bound.faster else 'at most'} {bound.limit:g} x ±{bound.noise:.0%}"
         standing = f"[{_STYLE[verdict.standing]}]{verdict.standing.value}"
-        table.add_row(bound.title, bound.against, ratio, spread, limit, standing)
+        table.add_row(bound.title, bound.ours, bound.against, ratio, spread, limit, standing)
     return table
 
 

@@ -25,11 +25,13 @@ def _reference(tools: Tools) -> Runner:
 RUNNERS: Runners = {
     "c": _reference,
     "execnode": lambda tools: tools.execnode.run,
+    "execnode-ws": lambda tools: tools.execnode_web.run,
     "execnode-client": lambda tools: partial(libraries.run_client, tools.node.url),
     "subprocess": lambda _: libraries.run_subprocess,
     "asyncio": lambda _: libraries.run_asyncio,
     "trio": lambda _: libraries.run_trio,
     "codex": lambda tools: tools.codex.run,
+    "codex-ws": lambda tools: tools.codex_web.run,
 }
 
 # Codex handles the requests of a connection one by one unless told otherwise.
@@ -48,6 +50,7 @@ def _relay(tools: Tools) -> Runner:
 STREAMS: Runners = {
     "c": _relay,
     "execnode": RUNNERS["execnode"],
+    "execnode-ws": RUNNERS["execnode-ws"],
     "execnode-client": lambda tools: (
         lambda _count, _inflight, argv: libraries.stream_client(tools.node.url, argv)
     ),
@@ -55,6 +58,7 @@ STREAMS: Runners = {
     "asyncio": _stream(libraries.stream_asyncio),
     "trio": _stream(libraries.stream_trio),
     "codex": RUNNERS["codex"],
+    "codex-ws": RUNNERS["codex-ws"],
 }
 
 
@@ -66,15 +70,21 @@ def contenders(
     count: int = 1,
     inflight: int = 1,
     size: int = 0,
+    fewer: Mapping[str, int] | None = None,
 ) -> dict[str, Contender]:
-    """Let every runner run `command`; `size` is how many bytes must arrive in all."""
+    """Let every runner run `command` `count` times, those named in `fewer` only that often.
 
-    def contender(prepare: Callable[[Tools], Runner]) -> Contender:
+    `size` is how many bytes must arrive in all.
+    """
+
+    def contender(name: str, prepare: Callable[[Tools], Runner]) -> Contender:
+        times = (fewer or {}).get(name, count)
+
         def prepared(tools: Tools) -> Round:
             run, argv = prepare(tools), command(tools)
 
             def once() -> float:
-                report = run(count, inflight, argv)
+                report = run(times, inflight, argv)
                 assert report.bytes == size
                 return cost(report)
 
@@ -82,4 +92,4 @@ def contenders(
 
         return prepared
 
-    return {name: contender(prepare) for name, prepare in runners.items()}
+    return {name: contender(name, prepare) for name, prepare in runners.items()}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import random
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -16,6 +19,9 @@ from bench import peers
 from bench.load import Generator, References
 
 EXECNODE = Path(sys.executable).with_name("execnode")
+FILE_BYTES = 10_000_000
+_ANY_PORT = "ws://127.0.0.1:0"
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def why_absent(implementation: str) -> str | None:
@@ -37,6 +43,35 @@ class Node(NamedTuple):
     def url(self) -> str:
         """Its address for a client."""
         return f"unix://{self.socket}"
+
+
+def _codex_env() -> dict[str, str]:
+    return {**os.environ, "CODEX_HOME": str(peers.codex_home())}
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextmanager
+def _server(
+    command: Sequence[str], env: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, str]]:
+    """Run a server that prints its URL when clients can connect: its process id, and the URL.
+
+    It ends with the bench, however that ends.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=env, preexec_fn=_end_with_parent
+    ) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            if not url:
+                raise RuntimeError(f"{command[0]} did not start")
+            yield process.pid, url
+        finally:
+            process.terminate()
 
 
 class Tools:
@@ -76,20 +111,34 @@ class Tools:
         """The same with its concurrency switched on, which is off by default."""
         return self._stack.enter_context(self.fresh_codex("--concurrent-requests", "32"))
 
+    @cached_property
+    def execnode_web(self) -> Generator:
+        """A load generator connected to a node of its own over WebSocket, in JSON."""
+        command = [str(EXECNODE), "serve", "--listen", _ANY_PORT, "--auth", "none"]
+        return self._connect_web(_server(command))
+
+    @cached_property
+    def codex_web(self) -> Generator:
+        """A load generator connected to a Codex exec-server over WebSocket."""
+        command = [str(peers.codex()), "exec-server", "--listen", _ANY_PORT]
+        return self._connect_web(_server(command, _codex_env()))
+
+    @cached_property
+    def file(self) -> Path:
+        """A file of FILE_BYTES bytes, just written, so that it is in the page cache."""
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        path = Path(folder) / "file"
+        path.write_bytes(random.Random(FILE_BYTES).randbytes(FILE_BYTES))
+        return path
+
     @contextmanager
     def fresh_node(self) -> Iterator[Node]:
         """A node that has done nothing yet."""
         with tempfile.TemporaryDirectory(prefix="execnode-bench-") as folder:
             socket = Path(folder) / "node.sock"
             command = [str(EXECNODE), "serve", "--listen", f"unix://{socket}"]
-            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-                try:
-                    assert process.stdout is not None
-                    if not process.stdout.readline():
-                        raise RuntimeError("the node did not start")
-                    yield Node(process.pid, socket)
-                finally:
-                    process.terminate()
+            with _server(command) as (pid, _):
+                yield Node(pid, socket)
 
     @contextmanager
     def fresh_execnode(self) -> Iterator[Generator]:
@@ -101,8 +150,12 @@ class Tools:
         command = [self.references.path("client"), "unix", str(node.socket)]
         return Generator(command, server=node.pid)
 
+    def _connect_web(self, server: AbstractContextManager[tuple[int, str]]) -> Generator:
+        pid, url = self._stack.enter_context(server)
+        command = [self.references.path("client"), "web", url]
+        return self._stack.enter_context(Generator(command, server=pid))
+
     def fresh_codex(self, *options: str) -> Generator:
         """A load generator with a Codex exec-server that has done nothing yet."""
         serve = [str(peers.codex()), "exec-server", "--listen", "stdio", *options]
-        env = {**os.environ, "CODEX_HOME": str(peers.codex_home())}
-        return Generator([self.references.path("client"), "stdio", *serve], env=env)
+        return Generator([self.references.path("client"), "stdio", *serve], env=_codex_env())

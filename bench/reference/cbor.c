@@ -1,4 +1,4 @@
-/* CBOR (RFC 8949) of definite length, in frames of a 4-byte big-endian length and one item. */
+/* CBOR (RFC 8949) of definite length. */
 #include "measure.h"
 #include "message.h"
 
@@ -18,7 +18,6 @@ static void head(struct request *r, int major, uint64_t value) {
     put(r, bytes, (size_t)extra + 1);
 }
 
-static void begin(struct request *r) { r->used = 4; }
 static void map(struct request *r, size_t members) { head(r, MAP, members); }
 static void list(struct request *r, size_t items) { head(r, LIST, items); }
 static void end(struct request *r) { (void)r; }
@@ -36,20 +35,6 @@ static void integer(struct request *r, int64_t value) {
 static void byte(struct request *r, char value) {
     head(r, BYTES, 1);
     put(r, &value, 1);
-}
-
-static void finish(struct request *r) {
-    size_t length = r->used - 4;
-    for (int i = 0; i < 4; i++)
-        r->data[i] = (char)(length >> (24 - 8 * i));
-}
-
-static size_t frame(const char *data, size_t length, size_t seen) {
-    (void)seen;
-    const uint8_t *p = (const uint8_t *)data;
-    if (length < 4) return 0;
-    size_t whole = 4 + ((size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3]);
-    return length < whole ? 0 : whole;
 }
 
 /* Reads one head; returns its major type, and its argument in `value`. */
@@ -98,15 +83,15 @@ static const char *read_string(struct cursor *c, uint64_t *length) {
     return take(c, *length);
 }
 
-static void read_params(struct cursor *c, struct message *m) {
+static void read_members(struct cursor *c, struct message *m) {
     uint64_t members, length;
-    if (read_head(c, &members) != MAP) die("params are no map");
+    if (read_head(c, &members) != MAP) die("params or result are no map");
     while (members--) {
         const char *name = read_string(c, &length);
         if (same(name, length, "processId")) {
             const char *id = read_string(c, &length);
             m->process = process_number(id, length);
-        } else if (same(name, length, "chunk")) {
+        } else if (same(name, length, "chunk") || same(name, length, "dataBase64")) {
             read_string(c, &m->bytes);
         } else if (same(name, length, "seq")) {
             m->seq = read_integer(c);
@@ -118,8 +103,8 @@ static void read_params(struct cursor *c, struct message *m) {
     }
 }
 
-static struct message parse(const char *frame, size_t whole) {
-    struct cursor c = {(const uint8_t *)frame + 4, (const uint8_t *)frame + whole};
+static struct message parse(struct span text) {
+    struct cursor c = {(const uint8_t *)text.data, (const uint8_t *)text.data + text.length};
     struct message m = {.id = -1, .process = -1};
     uint64_t members, length;
     if (read_head(&c, &members) != MAP) die("the message is no map");
@@ -128,8 +113,8 @@ static struct message parse(const char *frame, size_t whole) {
         if (same(name, length, "method")) {
             const char *method = read_string(&c, &length);
             m.kind = kind_of_method(method, length);
-        } else if (same(name, length, "params")) {
-            read_params(&c, &m);
+        } else if (same(name, length, "params") || same(name, length, "result")) {
+            read_members(&c, &m);
         } else if (same(name, length, "id")) {
             m.id = read_integer(&c);
             m.kind = ANSWER;
@@ -141,5 +126,4 @@ static struct message parse(const char *frame, size_t whole) {
     return m;
 }
 
-const struct codec cbor_codec = {begin, map,  list,    end,  end,    text,  text,
-                                 integer, boolean, byte, finish, frame, parse};
+const struct codec cbor_codec = {map, list, end, end, text, text, integer, boolean, byte, parse};

@@ -1,46 +1,34 @@
-/* client unix PATH | client stdio PROGRAM [ARG...]
+/* client unix PATH | client web ws://ADDRESS:PORT | client stdio PROGRAM [ARG...]
  *
- * The load generator: the same workloads against a node (CBOR over its Unix socket) and against a program that speaks
- * JSON lines over its standard input and output. It connects once, prints {"pid": PID of the program, or 0}, and then
- * reads one workload a line and answers each with a report:
+ * The load generator: the same workloads against a node (CBOR over its Unix socket), against a server that speaks JSON
+ * over WebSocket, and against a program that speaks JSON lines over its standard input and output. It connects once,
+ * prints {"pid": PID of the program, or 0}, and then reads one workload a line and answers each with a report:
  *
  *   run COUNT INFLIGHT PROGRAM [ARG...]   start to `closed`, COUNT times, INFLIGHT at once
  *   echo COUNT PROGRAM [ARG...]           one byte to a program on a terminal, and back, COUNT times
  *   status COUNT                          environment/status, COUNT times
+ *   read COUNT PATH                       fs/readFile of a whole file, COUNT times
  *   hold COUNT PROGRAM [ARG...]           start COUNT programs and leave them running
  *   drop                                  terminate what `hold` started, wait until all are closed
  *
- * As a library client would, it asks for acknowledged output where it can and acknowledges every 128 KiB. */
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+ * As a library client would, it asks for acknowledged output over CBOR and acknowledges every 128 KiB; over JSON it is
+ * the plain dialect that every server of it is sent. */
 #include <unistd.h>
 
+#include "channel.h"
 #include "measure.h"
 #include "message.h"
 
-extern char **environ;
-
-enum { BUFFER = 1 << 20, ACK_BYTES = 128 * 1024, MAX_WORDS = 64 };
+enum { ACK_BYTES = 128 * 1024, MAX_WORDS = 64 };
 
 static struct {
     const struct codec *codec;
-    int in, out;
-    char buffer[BUFFER];
-    size_t start, end, seen; /* of what was received: first unread byte, end, bytes after start already searched */
     bool acks;
-    int64_t next_id;         /* requests and processes are numbered together, so a start has its process's number */
+    int64_t next_id; /* requests and processes are numbered together, so a start has its process's number */
     int64_t held_from, held_to;
 } peer;
 
 static struct request request;
-
-void put(struct request *r, const void *data, size_t length) {
-    if (length > REQUEST_ROOM - r->used) die("request too long");
-    memcpy(r->data + r->used, data, length);
-    r->used += length;
-}
 
 bool same(const char *name, size_t length, const char *wanted) {
     return length == strlen(wanted) && !memcmp(name, wanted, length);
@@ -62,16 +50,10 @@ int64_t process_number(const char *id, size_t length) {
 
 /* ---- sending ---- */
 
-static void send_request(void) {
-    peer.codec->finish(&request);
-    for (size_t sent = 0; sent < request.used;)
-        sent += (size_t)check(write(peer.out, request.data + sent, request.used - sent), "write");
-}
-
 /* Begins a message with `members` parameters; id -1 makes it a notification. */
 static void begin(int64_t id, const char *method, size_t members) {
     const struct codec *c = peer.codec;
-    c->begin(&request);
+    channel_begin(&request);
     c->map(&request, id < 0 ? 2 : 3);
     if (id >= 0) {
         c->key(&request, "id");
@@ -86,7 +68,7 @@ static void begin(int64_t id, const char *method, size_t members) {
 static void finish(void) {
     peer.codec->end_map(&request);
     peer.codec->end_map(&request);
-    send_request();
+    channel_send(&request);
 }
 
 static void member_text(const char *name, const char *value) {
@@ -159,43 +141,23 @@ static void acknowledge(int64_t process, int64_t seq) {
 
 /* ---- receiving ---- */
 
-static void receive(void) {
-    if (peer.start == peer.end) {
-        peer.start = peer.end = 0;
-    } else if (peer.end == BUFFER) {
-        if (!peer.start) die("a message is longer than the buffer");
-        memmove(peer.buffer, peer.buffer + peer.start, peer.end - peer.start);
-        peer.end -= peer.start;
-        peer.start = 0;
-    }
-    long got = check(read(peer.in, peer.buffer + peer.end, BUFFER - peer.end), "read");
-    if (!got) die("the server closed the connection");
-    peer.end += (size_t)got;
-}
-
-/* The next message; an error answer and a failed command end the program. */
+/* The next message; an error answer ends the program. */
 static struct message next(void) {
-    size_t length;
-    while (!(length = peer.codec->frame(peer.buffer + peer.start, peer.end - peer.start, peer.seen))) {
-        peer.seen = peer.end - peer.start;
-        receive();
-    }
-    const char *frame = peer.buffer + peer.start;
-    struct message message = peer.codec->parse(frame, length);
+    struct span text = channel_next();
+    struct message message = peer.codec->parse(text);
     if (message.failed) {
-        fprintf(stderr, "reference: error answer: %.*s\n", (int)length, frame);
+        fprintf(stderr, "reference: error answer: %.*s\n", (int)text.length, text.data);
         exit(1);
     }
-    peer.start += length;
-    peer.seen = 0;
     return message;
 }
 
-static void wait_answer(int64_t id) {
+static struct message wait_answer(int64_t id) {
     struct message message;
     do
         message = next();
     while (message.kind != ANSWER || message.id != id);
+    return message;
 }
 
 /* ---- workloads ---- */
@@ -281,18 +243,33 @@ static void echo(long count, char **argv) {
     free(each);
 }
 
-static void status(long count) {
+static int64_t ask_status(const char *nothing) {
+    (void)nothing;
+    int64_t id = peer.next_id++;
+    begin(id, "environment/status", 0);
+    finish();
+    return id;
+}
+
+static int64_t ask_file(const char *path) {
+    char uri[4096];
+    int64_t id = peer.next_id++;
+    if (snprintf(uri, sizeof uri, "file://%s", path) >= (int)sizeof uri) die("path too long");
+    begin(id, "fs/readFile", 1);
+    member_text("path", uri);
+    finish();
+    return id;
+}
+
+static void requests(long count, int64_t (*ask)(const char *), const char *argument) {
     uint64_t *each = allocate((size_t)count, sizeof *each);
-    uint64_t begun = now_ns();
+    uint64_t bytes = 0, begun = now_ns();
     for (long i = 0; i < count; i++) {
         uint64_t sent = now_ns();
-        int64_t id = peer.next_id++;
-        begin(id, "environment/status", 0);
-        finish();
-        wait_answer(id);
+        bytes += wait_answer(ask(argument)).bytes;
         each[i] = now_ns() - sent;
     }
-    report(now_ns() - begun, 0, each, count);
+    report(now_ns() - begun, bytes, each, count);
     free(each);
 }
 
@@ -314,34 +291,7 @@ static void drop(void) {
     report(now_ns() - begun, 0, NULL, 0);
 }
 
-/* ---- connecting ---- */
-
-static void connect_unix(const char *path) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof address.sun_path) die("socket path too long");
-    strcpy(address.sun_path, path);
-    peer.in = peer.out = (int)check(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
-    check(connect(peer.in, (struct sockaddr *)&address, sizeof address), "connect");
-}
-
-static pid_t connect_stdio(char **argv) {
-    int in[2], out[2];
-    pid_t pid;
-    check(pipe2(in, O_CLOEXEC), "pipe2");
-    check(pipe2(out, O_CLOEXEC), "pipe2");
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in[0], 0);
-    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    errno = posix_spawn(&pid, argv[0], &actions, NULL, argv, environ);
-    check(errno ? -1 : 0, "posix_spawn");
-    posix_spawn_file_actions_destroy(&actions);
-    close(in[0]);
-    close(out[1]);
-    peer.in = out[0];
-    peer.out = in[1];
-    return pid;
-}
+/* ---- talking to one server ---- */
 
 static void handshake(void) {
     int64_t id = peer.next_id++;
@@ -360,7 +310,9 @@ static void obey(char **words, int count) {
     else if (count >= 3 && !strcmp(words[0], "echo"))
         echo(number(words[1]), words + 2);
     else if (count == 2 && !strcmp(words[0], "status"))
-        status(number(words[1]));
+        requests(number(words[1]), ask_status, NULL);
+    else if (count == 3 && !strcmp(words[0], "read"))
+        requests(number(words[1]), ask_file, words[2]);
     else if (count >= 3 && !strcmp(words[0], "hold"))
         hold(number(words[1]), words + 2);
     else if (count == 1 && !strcmp(words[0], "drop"))
@@ -369,22 +321,35 @@ static void obey(char **words, int count) {
         die("unknown workload");
 }
 
+/* Returns the process id of the program that was started, or 0. */
+static pid_t open_channel(const char *how, char **where) {
+    pid_t pid = 0;
+    int in, out;
+    const struct framing *framing = &lines;
+    peer.acks = !strcmp(how, "unix");
+    peer.codec = peer.acks ? &cbor_codec : &json_codec;
+    if (peer.acks) {
+        framing = &length_prefixes;
+        in = out = connect_unix(*where);
+    } else if (!strcmp(how, "web")) {
+        framing = &web_frames;
+        in = out = connect_web(*where);
+    } else {
+        pid = connect_program(where, &in, &out);
+    }
+    channel_open(framing, in, out);
+    return pid;
+}
+
 int main(int argc, char **argv) {
     static char line[4096];
-    pid_t pid = 0;
-    if (argc < 3) die("usage: client unix PATH | client stdio PROGRAM [ARG...]");
-    if (!strcmp(argv[1], "unix")) {
-        peer.codec = &cbor_codec;
-        peer.acks = true;
-        connect_unix(argv[2]);
-    } else {
-        peer.codec = &json_codec;
-        pid = connect_stdio(argv + 2);
-    }
+    if (argc < 3) die("usage: client unix PATH | client web ws://ADDRESS:PORT | client stdio PROGRAM [ARG...]");
+    pid_t pid = open_channel(argv[1], argv + 2);
     handshake();
     printf("{\"pid\": %d}\n", (int)pid);
     fflush(stdout);
-    while (fgets(line, sizeof line, stdin)) {
+    /* A line comes only after the answer to the one before, so none is ever left in the buffer of stdin. */
+    while (channel_rest(STDIN_FILENO), fgets(line, sizeof line, stdin)) {
         char *words[MAX_WORDS + 1], *rest = line;
         int count = 0;
         while (count < MAX_WORDS && (words[count] = strsep(&rest, " \n")) && *words[count])

@@ -1,4 +1,4 @@
-/* JSON, one object a line; byte strings are base64 text. */
+/* JSON without spaces; byte strings are base64 text. */
 #include "measure.h"
 #include "message.h"
 
@@ -8,7 +8,7 @@ struct cursor {
 
 /* A comma goes before every item but the first of a map or list and the value of a key. */
 static void comma(struct request *r) {
-    if (r->used && !strchr("{[:", r->data[r->used - 1])) put(r, ",", 1);
+    if (r->end > r->start && !strchr("{[:", r->data[r->end - 1])) put(r, ",", 1);
 }
 
 static void literal(struct request *r, const char *value) {
@@ -16,13 +16,11 @@ static void literal(struct request *r, const char *value) {
     put(r, value, strlen(value));
 }
 
-static void begin(struct request *r) { r->used = 0; }
 static void map(struct request *r, size_t members) { (void)members, literal(r, "{"); }
 static void list(struct request *r, size_t items) { (void)items, literal(r, "["); }
 static void end_map(struct request *r) { put(r, "}", 1); }
 static void end_list(struct request *r) { put(r, "]", 1); }
 static void boolean(struct request *r, bool value) { literal(r, value ? "true" : "false"); }
-static void finish(struct request *r) { put(r, "\n", 1); }
 
 static void text(struct request *r, const char *value) {
     if (strpbrk(value, "\"\\\n")) die("this text would need escapes");
@@ -46,11 +44,6 @@ static void byte(struct request *r, char value) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     char base64[] = {alphabet[(uint8_t)value >> 2], alphabet[(uint8_t)value << 4 & 63], '=', '=', 0};
     text(r, base64);
-}
-
-static size_t frame(const char *data, size_t length, size_t seen) {
-    const char *newline = memchr(data + seen, '\n', length - seen);
-    return newline ? (size_t)(newline - data) + 1 : 0;
 }
 
 static char peek(struct cursor *c) {
@@ -107,14 +100,14 @@ static uint64_t base64_bytes(const char *text, size_t length) {
     return length / 4 * 3 - (text[length - 1] == '=') - (text[length - 2] == '=');
 }
 
-static void read_params(struct cursor *c, struct message *m) {
+static void read_members(struct cursor *c, struct message *m) {
     const char *name;
     size_t length;
     while (member(c, &name, &length)) {
         if (same(name, length, "processId")) {
             const char *id = read_string(c, &length);
             m->process = process_number(id, length);
-        } else if (same(name, length, "chunk")) {
+        } else if (same(name, length, "chunk") || same(name, length, "dataBase64")) {
             const char *chunk = read_string(c, &length);
             m->bytes = base64_bytes(chunk, length);
         } else if (same(name, length, "seq")) {
@@ -127,8 +120,8 @@ static void read_params(struct cursor *c, struct message *m) {
     }
 }
 
-static struct message parse(const char *frame, size_t whole) {
-    struct cursor c = {frame, frame + whole};
+static struct message parse(struct span text) {
+    struct cursor c = {text.data, text.data + text.length};
     struct message m = {.id = -1, .process = -1};
     const char *name;
     size_t length;
@@ -136,8 +129,8 @@ static struct message parse(const char *frame, size_t whole) {
         if (same(name, length, "method")) {
             const char *method = read_string(&c, &length);
             m.kind = kind_of_method(method, length);
-        } else if (same(name, length, "params")) {
-            read_params(&c, &m);
+        } else if (same(name, length, "params") || same(name, length, "result")) {
+            read_members(&c, &m);
         } else if (same(name, length, "id")) {
             m.id = read_integer(&c);
             m.kind = ANSWER;
@@ -149,5 +142,4 @@ static struct message parse(const char *frame, size_t whole) {
     return m;
 }
 
-const struct codec json_codec = {begin,   map,     list, end_map, end_list, key,  text,
-                                 integer, boolean, byte, finish,  frame,    parse};
+const struct codec json_codec = {map, list, end_map, end_list, key, text, integer, boolean, byte, parse};

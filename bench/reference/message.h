@@ -1,8 +1,8 @@
 /* The messages of the load generator, and the two encodings it speaks them in.
  *
  * Requests are written through a `codec` item by item. Of what the server sends, only the members that the workloads
- * look at are read; a chunk of output is measured from its length and never copied or decoded. Both parsers walk
- * the members in whatever order they come. */
+ * look at are read; a byte string is measured from its length and never copied or decoded. Both parsers walk the
+ * members in whatever order they come. */
 #ifndef MESSAGE_H
 #define MESSAGE_H
 
@@ -19,18 +19,22 @@ struct message {
     int64_t process;    /* the number in processId, which is "p<number>" */
     int64_t seq;
     int64_t exit_code;
-    uint64_t bytes;     /* length of the chunk, decoded */
+    uint64_t bytes;     /* length of the chunk or of the file's data, decoded */
+};
+
+struct span {
+    const char *data;
+    size_t length;
 };
 
 enum { REQUEST_ROOM = 65536 };
 
 struct request {
-    size_t used;
+    size_t start, end; /* of what is to be sent; before it is room for what frames it */
     char data[REQUEST_ROOM];
 };
 
 struct codec {
-    void (*begin)(struct request *);
     void (*map)(struct request *, size_t members);
     void (*list)(struct request *, size_t items);
     void (*end_map)(struct request *);
@@ -40,11 +44,7 @@ struct codec {
     void (*integer)(struct request *, int64_t value);
     void (*boolean)(struct request *, bool value);
     void (*byte)(struct request *, char value); /* a byte string of one byte */
-    void (*finish)(struct request *);
-    /* The whole length of the first frame in `data`, or 0 when it is not all there; the first `seen` bytes were looked
-     * at before and are not the end of a frame. */
-    size_t (*frame)(const char *data, size_t length, size_t seen);
-    struct message (*parse)(const char *frame, size_t length);
+    struct message (*parse)(struct span text);
 };
 
 extern const struct codec cbor_codec, json_codec;

@@ -49,12 +49,17 @@ def test_an_absent_peer_is_told_from_work_not_measured() -> None:
 
 def saved(path: Path, factor: float) -> Path:
     """Results in which every ratio is its bound, made better by `factor`."""
-    benchmarks = []
+    costs: dict[tuple[str, str], float] = {}
     for bound in load_bounds():
-        cost = bound.limit * factor if bound.faster else factor / bound.limit
-        for name, value in ((bound.ours, 1.0), (bound.against, cost)):
-            info = {"work": bound.work, "implementation": name, "unit": "s", "costs": [value]}
-            benchmarks.append({"extra_info": info})
+        ours, theirs = (bound.work, bound.ours), (bound.work, bound.against)
+        ratio = bound.limit * factor if bound.faster else factor / bound.limit
+        if theirs in costs:
+            costs.setdefault(ours, costs[theirs] / ratio)
+        costs.setdefault(theirs, costs.setdefault(ours, 1.0) * ratio)
+    benchmarks = [
+        {"extra_info": {"work": work, "implementation": name, "unit": "s", "costs": [cost]}}
+        for (work, name), cost in costs.items()
+    ]
     path.write_text(json.dumps({"benchmarks": benchmarks}))
     return path
 
