@@ -101,7 +101,7 @@ cdef class Channel:
         core.channel_speak(channel, voice)
 
     def ready(self, *, uint32_t max_frame, bint acks):
-        """The handshake is over: messages up to `max_frame` bytes; with FRAMES, writes and acks may be done on the spot.
+        """The handshake is over: messages have up to `max_frame` bytes, and in FRAMES writes are done on the spot.
 
         `acks`: the peer acknowledges output, and what it has not is protected.
         """
@@ -141,7 +141,8 @@ cdef class Channel:
         self.sent(core.channel_send_blob(channel, span_of(head), &blob.blob, span_of(tail)))
         blob.taken = True
 
-    def attach(self, Process process not None, bytes name not None, uint64_t after_seq, *, bint protect=True, dict offsets=None):
+    def attach(self, Process process not None, bytes name not None, uint64_t after_seq, *, bint protect=True,
+               dict offsets=None):
         """Stream a process from the record after `after_seq`, calling it `name`.
 
         A process that is streamed already is moved to that record.  `protect`: its retention may block for us.
@@ -161,7 +162,10 @@ cdef class Channel:
         self.engine.touched()
 
     def skip(self, Process process not None):
-        """Jump over output that was not sent yet, up to the next mark or the end; it is reported as a GAP, if not plain."""
+        """Jump over output that was not sent yet, up to the next mark or the end.
+
+        It is reported as a GAP, unless the channel speaks plainly.
+        """
         core.cursor_skip(self.cursor(process))
         self.engine.touched()
 

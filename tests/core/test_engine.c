@@ -49,6 +49,7 @@ struct session {
     struct wire wire;
     int fd;
     unsigned leaves; /* it may still do */
+    unsigned links;  /* it has had */
     bool careful, acks;
     uint8_t in[1 << 18], out[WRITE_MAX + 256];
     char request[64]; /* a line that came in pieces, as the caller has it */
@@ -243,6 +244,7 @@ static void come(struct session *s)
         return;
     }
     s->fd = fds[0];
+    s->links++;
     s->channel->hot = s->wire.framing == FRAMING_FRAMES && !s->wire.json;
     channel_speak(s->channel, (struct voice){s->wire.json ? &json_encoding : &cbor_encoding, false});
     s->channel->acks = s->acks;
@@ -405,10 +407,10 @@ static bool act(struct session *s)
         send_rest(s);
     } else if (s->careful && s->written < ECHO_BYTES && (!s->write_length || s->out_length == 0) && chance(3) == 0) {
         static uint64_t sent_number;
-        static struct channel *sent_on;
-        if (!s->write_length || sent_number != s->write_number || sent_on != s->channel) { /* once on each link */
+        static unsigned sent_on;
+        if (!s->write_length || sent_number != s->write_number || sent_on != s->links) { /* once on each link */
             sent_number = s->write_number;
-            sent_on = s->channel;
+            sent_on = s->links;
             send_write(s);
         }
     } else if (s->acks && chance(4) == 0) {

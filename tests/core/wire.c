@@ -47,11 +47,13 @@ size_t wire_next(struct wire *wire, const uint8_t *data, size_t length, struct s
         *body = (struct span){feed ? data : NULL, feed ? (size_t)(feed - data) : 0};
         return feed ? body->length + 1 : 0;
     }
-    uint32_t size = length < 4 ? 0 : (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
+    size_t size = 0;
+    for (size_t i = 0; i < 4 && length >= 4; i++)
+        size = size << 8 | data[i];
     if (length < 4 || length - 4 < size)
         return 0;
     *body = (struct span){data + 4, size};
-    return 4 + (size_t)size;
+    return 4 + size;
 }
 
 int wire_tokens(struct wire *wire, struct span body, struct cbor_token *tokens, int max)

@@ -1,9 +1,9 @@
 /* A channel: one connection, and the cursors it streams.
  *
- * Out: control frames (answers, marks) are queued as bytes and go first; output goes straight from the logs, one message
- * a record, taking turns between processes: in CBOR header and bytes in one vectored write, in JSON encoded piece by
- * piece into one space of the engine.  Control frames are bounded by not reading further requests while too many
- * wait; output is bounded by the logs.
+ * Out: control frames (answers, marks) are queued as bytes and go first; output goes straight from the logs, one
+ * message a record, taking turns between processes: in CBOR header and bytes in one vectored write, in JSON encoded
+ * into one space of the engine right before.  Control frames are bounded by not reading further requests while too
+ * many wait; output is bounded by the logs.
  *
  * In: messages are split as the framing says; in length-prefixed frames, writes and acks are done on the spot
  * (frame.h); the rest are events.
