@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from .files import OpenResponse
 from .messages import (
     Answer,
     ClosedNotification,
@@ -35,6 +36,7 @@ _ADDITIONS: Final[dict[type[msgspec.Struct], dict[str, Any]]] = {
     ExitedNotification: {"reason": None, "signal": None},
     ClosedNotification: {"streams": {}},
     TerminateResponse: {"method": None},
+    OpenResponse: {"size": None},
 }
 # Members that hold a list of such types.
 _LISTS: Final[dict[type[msgspec.Struct], str]] = {ReadResponse: "chunks"}

@@ -108,7 +108,7 @@ class Codec(ABC):
         try:
             return self._convert(raw, type_)
         except msgspec.ValidationError as error:
-            raise _params_error(str(error), type_) from None
+            raise _params_error(str(error), type_, raw) from None
 
     def decode_result(self, type_: type[_T], raw: object) -> _T:
         """Return the result of an answer, or the parameters of a notification, from a node.
@@ -347,6 +347,7 @@ _MISSING: Final = re.compile(r"Object missing required field (`.*`)")
 _WRONG_TYPE: Final = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _UNKNOWN: Final = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
 _BAD_BASE64: Final = "Invalid base64 encoded string"
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
 _EXPECTED: Final = {
     "str": "a string",
     "str | null": "a string",
@@ -366,7 +367,7 @@ _GOT: Final = {
 }
 
 
-def _params_error(text: str, type_: type[msgspec.Struct]) -> RpcError:
+def _params_error(text: str, type_: type[msgspec.Struct], raw: object) -> RpcError:
     """Return -32602 for a remark of msgspec, in the words of the dialect where it has any.
 
     A type with `bad_base64` answers for bytes that are none in its own way.
@@ -375,7 +376,7 @@ def _params_error(text: str, type_: type[msgspec.Struct]) -> RpcError:
     where = at[1].strip("`").removeprefix("$").removeprefix(".") if at else ""
     remark = text[: at.start()] if at else text
     if remark == _BAD_BASE64 and (refuse := getattr(type_, "bad_base64", None)) is not None:
-        error = refuse(remark)
+        error = refuse(_base64_remark(raw[where] if isinstance(raw, dict) else ""))
         assert isinstance(error, RpcError)
         return error
     if missing := _MISSING.fullmatch(remark):
@@ -387,6 +388,13 @@ def _params_error(text: str, type_: type[msgspec.Struct]) -> RpcError:
     elif unknown := _UNKNOWN.fullmatch(remark):
         remark = f"unknown variant `{unknown[1]}`"
     return invalid_params(remark, {"at": where} if where else None)
+
+
+def _base64_remark(text: str) -> str:
+    """What is wrong with a text that is not base64 (RFC 4648, section 4)."""
+    if symbol := _NO_BASE64.search(text.rstrip("=")):
+        return f"Invalid symbol {ord(symbol[0])}, offset {symbol.start()}."
+    return "Invalid padding"
 
 
 def _wrong_type(expected: str, got: str, struct: str | None) -> str:

@@ -244,9 +244,13 @@ async def test_removals_that_are_refused_or_need_not_be_done(
         assert os.path.exists(b.path("link/f"))
 
 
-async def test_the_root_is_not_removed_and_nothing_below_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("root", ["file:///", "//", "/..", "/usr/..", "/usr/bin/../../."])
+async def test_the_root_is_not_removed_and_nothing_below_it(
+    tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removing, "_empty", lambda *_: pytest.fail("it would be emptied"))
     async with box(tmp_path) as b:
-        error = await refused(b.files.remove(RemoveParams("file:///")))
+        error = await refused(b.files.remove(RemoveParams(root)))
         assert error.message.endswith(f"(os error {errno.EBUSY})")
 
 

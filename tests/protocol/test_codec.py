@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from execnode.protocol import messages as m
 from execnode.protocol.codec import MAX_DEPTH, MAX_VALUES, CborCodec, Codec, JsonCodec
 from execnode.protocol.errors import INVALID_PARAMS, MalformedMessageError, RpcError
+from execnode.protocol.files import WriteBlockParams, WriteFileParams
 from execnode.protocol.text import OsMap, OsText, OsTexts
 
 CBOR = CborCodec()
@@ -833,3 +834,28 @@ def test_bytes_that_are_sent_apart_belong_where_the_message_has_none(
     assert isinstance(message, m.Request)
     assert message.id == request_id
     assert codec.decode_params(m.WriteParams, message.params) == m.WriteParams('quote"d', data)
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("%%", "Invalid symbol 37, offset 0."),
+        ("YQ=a", "Invalid symbol 61, offset 2."),
+        ("YQ", "Invalid padding"),
+        ("YQ==\n", "Invalid symbol 61, offset 2."),
+        ("_-8=", "Invalid symbol 95, offset 0."),
+    ],
+)
+def test_base64_that_is_none_has_an_answer_of_its_own_where_the_dialect_has_one(
+    text: str, remark: str
+) -> None:
+    params = {"path": "file:///x", "dataBase64": text}
+    for raw in (params, [*params.values()]):
+        with pytest.raises(RpcError) as caught:
+            JSON.decode_params(WriteFileParams, raw)
+        assert (caught.value.code, caught.value.message) == (
+            -32600,
+            f"fs/writeFile requires valid base64 dataBase64: {remark}",
+        )
+    chunk = {"handleId": "h", "offset": 0, "chunk": text}
+    params_refused(JSON, WriteBlockParams, chunk)

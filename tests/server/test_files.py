@@ -349,7 +349,7 @@ def test_memory_of_a_large_read_is_given_back(launch: Launch, base: str, tmp_pat
     node = launch()
     with node.connect() as wire:
         before = node.resident()
-        for _ in range(8):
+        for _ in range(40):
             answer: Any = wire.request("fs/readFile", path=base + "large")
             assert len(answer["dataBase64"]) == size
-        assert eventually(lambda: node.resident() < before + 2 * size)
+        assert eventually(lambda: node.resident() < before + 8 * size)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 import threading
+from contextlib import suppress
 from typing import Final, Literal, Protocol, TypeAlias
 
 from execnode.engine._files import crc32c
@@ -102,6 +103,9 @@ class OpenFile:
             return descriptor
         with place(self._path) as (folder, name):
             flags = os.O_CREAT | OPEN_FLAGS
+            with suppress(FileNotFoundError):
+                if stat.S_ISFIFO(os.stat(name, dir_fd=folder).st_mode):
+                    raise os_error(errno.ENXIO)  # opened both ways, it would wake its reader
             try:
                 descriptor = os.open(name, os.O_RDWR | flags, 0o666, dir_fd=folder)
             except PermissionError:  # it may be one that may only be written to

@@ -1,8 +1,8 @@
 """inotify(7): one instance for all that is watched, since a user may have few of them.
 
-Why not a library: what `watchfiles` (notify) offers tells nothing of an overflow of the kernel's
-queue, misses what is made in a new folder before that is watched, takes no name that is not UTF-8,
-and polls a thread of its own for each watch.
+Why not a library: `watchfiles` drops what the kernel says of an overflow of its queue, misses some
+of what is made in a new folder before that is watched, ends a watch at a name that is not UTF-8,
+and looks every few milliseconds at a thread of its own for each watch.
 
 Watches are added in threads, events are told on the event loop. A folder has one number in an
 instance, whoever watches it, so listeners share watches and say what each of them wants to hear.
@@ -10,10 +10,12 @@ instance, whoever watches it, so listeners share watches and say what each of th
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 import anyio
@@ -38,6 +40,8 @@ __all__ = [
     "Inotify",
     "Listener",
 ]
+
+_logger = logging.getLogger(__name__)
 
 # sys/inotify.h
 MODIFY: Final = 0x2
@@ -142,7 +146,8 @@ class Inotify:
                 with self._lock:
                     everybody = {each for some in self._listeners.values() for each in some}
                 for listener in everybody:
-                    listener.overflow()
+                    with _by_itself():
+                        listener.overflow()
                 continue
             with self._lock:
                 told = list(self._listeners.get(watch, {}).items())
@@ -150,4 +155,14 @@ class Inotify:
                     self._listeners.pop(watch, None)
             for listener, wanted in told:
                 if mask & (wanted | IGNORED):
-                    listener.event(watch, mask, name)
+                    with _by_itself():
+                        listener.event(watch, mask, name)
+
+
+@contextmanager
+def _by_itself() -> Iterator[None]:
+    """A mistake with one listener concerns no other."""
+    try:
+        yield
+    except Exception:
+        _logger.exception("an event of inotify could not be handled")

@@ -20,18 +20,18 @@ def remove(path: bytes, recursive: bool, force: bool, follow: bool) -> None:
     """Remove what is at a path; of a link itself. force: nothing there is no error."""
     if recursive and not follow:
         raise RpcError(INTERNAL_ERROR, "recursive no-follow removal is unsupported")
-    if path == b"/":
-        raise os_error(errno.EBUSY)  # what rmdir(2) says, but before anything below is gone
     with place(path, follow=follow) as (folder, name):
         try:
-            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             if force:
                 return
             raise
-        if stat.S_ISLNK(mode) and not follow:
+        if stat.S_ISLNK(status.st_mode) and not follow:
             raise contains_link()
-        if not stat.S_ISDIR(mode):
+        if os.path.samestat(status, os.stat(b"/")):  # by whatever path
+            raise os_error(errno.EBUSY)  # what rmdir(2) says, but before anything below is gone
+        if not stat.S_ISDIR(status.st_mode):
             os.unlink(name, dir_fd=folder)
         else:
             if recursive:

@@ -72,13 +72,18 @@ class LocalFiles:
     @asynccontextmanager
     async def open(cls, settings: FileSettings | None = None) -> AsyncIterator[LocalFiles]:
         """Run the service. On leaving, nothing is watched any more."""
-        async with anyio.create_task_group() as tasks:
-            service = cls(settings or FileSettings(), tasks)
-            try:
-                yield service
-            finally:
-                tasks.cancel_scope.cancel()
-                service.inotify.close()
+        source: Inotify | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                service = cls(settings or FileSettings(), tasks)
+                source = service.inotify
+                try:
+                    yield service
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            if source is not None:
+                source.close()  # now that nobody waits for it
 
     def open_session(
         self,

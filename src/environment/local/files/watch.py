@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import threading
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from execnode.environment.local.files.service import LocalFiles
 
 __all__ = ["Watch"]
+
+_logger = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["created", "modified", "deleted"]
 Tell: TypeAlias = Callable[[list[Change], bool], bool]
@@ -191,6 +194,15 @@ class Watch:
             self._files.tasks.start_soon(self._tell_all)
 
     async def _tell_all(self) -> None:
+        try:
+            await self._tell_until_empty()
+        except Exception:  # a mistake of ours ends this watch and nothing else
+            _logger.exception("changes could not be told")
+            self.close()
+        finally:
+            self._telling = False
+
+    async def _tell_until_empty(self) -> None:
         await anyio.sleep(_GATHER)
         while (self._changes or self._overflow) and not self._stop.asked:
             part = list(self._changes)[:_MESSAGE]
@@ -201,7 +213,6 @@ class Watch:
             self._overflow = False
             for key in part:
                 del self._changes[key]
-        self._telling = False
 
     def close(self) -> None:
         """Watch no more, and tell nothing more."""
