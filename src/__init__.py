@@ -1,8 +1,8 @@
 """execnode: a Linux machine as a process-execution node.
 
 `connect` reaches a node with async calls (asyncio or trio); `run` is like `subprocess.run`, on a
-node or on this machine. Both are loaded on first use, so `import execnode` alone costs next to
-nothing.
+node or on this machine; an `Environment` is either, with the same services. All are loaded on first
+use, so `import execnode` alone costs next to nothing.
 """
 
 if __name__ != "execnode":
@@ -10,12 +10,13 @@ if __name__ != "execnode":
 
 __version__ = "0.1.0"
 
-__all__ = ["Completed", "Node", "Process", "__version__", "connect", "run"]
+__all__ = ["Completed", "Environment", "Node", "Process", "__version__", "connect", "run"]
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would take longer than us
 if TYPE_CHECKING:
     from execnode.client import Completed, Node, Process, connect
     from execnode.embedded import run
+    from execnode.environment.services import Environment
 else:
 
     def __getattr__(name: str) -> object:
@@ -24,7 +25,8 @@ else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        home = import_module("execnode.embedded" if name == "run" else "execnode.client")
+        homes = {"run": "execnode.embedded", "Environment": "execnode.environment.services"}
+        home = import_module(homes.get(name, "execnode.client"))
         globals()[name] = getattr(home, name)
         return globals()[name]
 

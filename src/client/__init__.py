@@ -1,6 +1,6 @@
 """The client of a node, for asyncio and trio alike (`connect`), and without async (`blocking`)."""
 
-from execnode.protocol.messages import Retention
+from execnode.protocol.messages import EnvironmentPolicy, Retention
 
 from .channel import Gap, Output, Total
 from .completed import Completed
@@ -18,14 +18,28 @@ from .errors import (
     Unsupported,
     UpgradeRefused,
 )
+from .file import Digest, RemoteFile
+from .files import DirEntry, Files, Stat, Walk
+from .http import Http, HttpReply, HttpStream
 from .node import Node, ProcessInfo, connect
 from .process import Process
+from .transfer import Transfer
+from .watch import Change, Changes
 
 __all__ = [
     "AnswerLost",
     "CalledProcessError",
+    "Change",
+    "Changes",
     "Completed",
+    "Digest",
+    "DirEntry",
+    "EnvironmentPolicy",
+    "Files",
     "Gap",
+    "Http",
+    "HttpReply",
+    "HttpStream",
     "IntegrityError",
     "LinkLost",
     "Node",
@@ -34,13 +48,17 @@ __all__ = [
     "ProcessInfo",
     "ProcessLost",
     "ProtocolError",
+    "RemoteFile",
     "Retention",
     "RpcError",
     "SessionLost",
     "StartError",
+    "Stat",
     "TimeoutExpired",
     "Total",
+    "Transfer",
     "Unsupported",
     "UpgradeRefused",
+    "Walk",
     "connect",
 ]

@@ -22,6 +22,9 @@ from execnode.protocol.uri import parse_path_uri
 from .completed import Completed
 from .dialing import Encoding, dialer
 from .errors import start_error
+from .filecalls import SessionFileCalls
+from .files import Files
+from .http import Http
 from .options import Argument, Options, StartOptions
 from .process import Process
 from .processes import Processes
@@ -115,6 +118,10 @@ class Node:
     def __init__(self, session: Session, processes: Processes) -> None:
         self._session = session
         self._processes = processes
+        self.files = Files(SessionFileCalls(session))
+        """The node's files."""
+        self.http = Http(session)
+        """HTTP from the node's place in the network."""
         self._cwd = os.fsdecode(parse_path_uri(session.info.cwd or "file:///"))
 
     @property

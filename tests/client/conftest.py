@@ -20,13 +20,20 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 @contextmanager
 def running_node(*options: str) -> Iterator[str]:
     """`execnode serve` with these options; gives the URL that it printed."""
+    with running_nodes(1, *options) as urls:
+        yield urls[0]
+
+
+@contextmanager
+def running_nodes(count: int, *options: str) -> Iterator[list[str]]:
+    """`execnode serve` with these options; gives the so many URLs that it printed."""
     command = [sys.executable, "-m", "execnode", "serve", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            url = server.stdout.readline().strip()
-            assert url, "the node did not start"
-            yield url
+            urls = [server.stdout.readline().strip() for _ in range(count)]
+            assert all(urls), "the node did not start"
+            yield urls
         finally:
             server.kill()
 

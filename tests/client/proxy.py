@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -30,6 +31,7 @@ class CuttingProxy:
         self._target = target
         self._listener = listener
         self._budgets: Iterator[int] = iter(budgets)
+        self._left: int | None = None
         self._scope = anyio.CancelScope()
         self._open = anyio.Event()
         self._open.set()
@@ -41,6 +43,10 @@ class CuttingProxy:
     def cut(self) -> None:
         """Break the connection."""
         self._scope.cancel()
+
+    def cut_after(self, count: int) -> None:
+        """Break the connection when so many more bytes have come from the node."""
+        self._left = count
 
     def shut(self) -> None:
         """Break the connection; new ones have to wait for `open`."""
@@ -65,8 +71,9 @@ class CuttingProxy:
                 self.connections += 1
                 async with anyio.create_task_group() as tasks:
                     self._scope = tasks.cancel_scope
-                    tasks.start_soon(self._pass, client, node, tasks, None)
-                    tasks.start_soon(self._pass, node, client, tasks, next(self._budgets, None))
+                    self._left = next(self._budgets, None)
+                    tasks.start_soon(partial(self._pass, client, node, tasks, counted=False))
+                    tasks.start_soon(partial(self._pass, node, client, tasks, counted=True))
             except OSError:
                 pass  # there is no node
             finally:
@@ -74,16 +81,16 @@ class CuttingProxy:
                 upstream.close()
 
     async def _pass(
-        self, source: Transport, sink: Transport, tasks: TaskGroup, budget: int | None
+        self, source: Transport, sink: Transport, tasks: TaskGroup, *, counted: bool
     ) -> None:
         try:
             while data := await source.receive():
-                if budget is None:
+                if not counted or self._left is None:
                     await sink.send(data)
                     continue
-                await sink.send(data[:budget])
-                budget -= len(data)
-                if budget <= 0:
+                await sink.send(data[: self._left])
+                self._left -= len(data)
+                if self._left <= 0:
                     break
         except OSError:
             pass

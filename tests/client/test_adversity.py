@@ -172,7 +172,7 @@ async def test_a_conversation_byte_by_byte_changes_nothing(socket_dir: Path) -> 
 
 async def test_a_link_that_is_cut_again_and_again_makes_progress(socket_dir: Path) -> None:
     async def send(link: PeerLink, data: bytes) -> bool:
-        await link.stream.send(data[:300])
-        return len(data) <= 300
+        await link.stream.send(data[:400])
+        return len(data) <= 400
 
     await converse(socket_dir, SmallNode(send))

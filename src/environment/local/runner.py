@@ -1,0 +1,81 @@
+"""The exec service as its user has it: programs of this machine, started and run."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Unpack, overload
+
+from execnode.client.completed import Completed
+from execnode.client.errors import start_error
+from execnode.client.options import Argument, Options, StartOptions
+from execnode.client.running import run
+from execnode.client.starting import start_params
+from execnode.environment.local.exec import LocalExec
+from execnode.environment.local.handle import LocalHandle
+from execnode.protocol.errors import RpcError
+
+__all__ = ["LocalRunner"]
+
+
+class LocalRunner:
+    """What environment/services.py calls Exec."""
+
+    def __init__(self, execs: LocalExec, shell: bytes) -> None:
+        self._execs = execs
+        self._shell = shell
+        self._ids = map(str, itertools.count(1))
+
+    @property
+    def cwd(self) -> str:
+        """The working folder of this program."""
+        return os.getcwd()  # noqa: PTH109
+
+    async def start(self, argv: Sequence[Argument], **options: Unpack[StartOptions]) -> LocalHandle:
+        """Start a program; see `execnode.Node.start`."""
+        arguments = [os.fspath(argument) for argument in argv]
+        params = start_params(next(self._ids), arguments, self.cwd, **options)
+        try:
+            process = self._execs.start(params, self._shell)
+        except RpcError as exc:
+            folder = os.fsdecode(options.get("cwd") or self.cwd)
+            error = start_error(exc, os.fsdecode(arguments[0]), folder)
+            if error is None:
+                raise
+            raise error from None
+        return LocalHandle(self._execs, process, params.process_id, arguments)
+
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        input: bytes | None = None,
+        check: bool = False,
+        encoding: None = None,
+        **options: Unpack[Options],
+    ) -> Completed[bytes]: ...
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        input: str | None = None,
+        check: bool = False,
+        encoding: str,
+        errors: str = "strict",
+        **options: Unpack[Options],
+    ) -> Completed[str]: ...
+    async def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        input: bytes | str | None = None,  # noqa: A002 (subprocess.run calls it so)
+        check: bool = False,
+        encoding: str | None = None,
+        errors: str = "strict",
+        **options: Unpack[Options],
+    ) -> Completed[bytes] | Completed[str]:
+        """Run a program to its end and give all that it wrote; see `execnode.Node.run`."""
+        return await run(
+            self.start, argv, options, input=input, check=check, encoding=encoding, errors=errors
+        )

@@ -1,0 +1,207 @@
+"""What an environment offers, as services, and the environment itself.
+
+An environment is a place where programs run: this machine, or another that a node serves. Its
+services are the same objects to whoever uses them; local/ does everything here with the engine,
+without a wire, remote/ has a node do it. What differs is what cannot be the same: a connection may
+be lost (ConnectionError), and a node may lack a capability (Unsupported).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload, runtime_checkable
+
+from execnode.client.channel import Gap, Output, Total
+from execnode.client.completed import Completed
+from execnode.client.files import Files
+from execnode.client.http import Headers, HttpReply, HttpStream
+from execnode.client.options import Argument, Options, StartOptions
+from execnode.protocol.messages import EnvironmentInfo, ReadResponse, TerminateResponse
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from execnode.environment.local.exec import ExecSettings
+
+__all__ = ["Environment", "Exec", "Http", "Process"]
+
+
+@runtime_checkable
+class Process(Protocol):
+    """A process, from its start until it is left; `execnode.Process` says what each part means.
+
+    Iterating gives `Output` and `Gap` items until the process has ended and all its output was
+    given. Output that nobody takes stops the process as a full pipe would.
+    """
+
+    args: list[str | bytes]
+    pid: int | None
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code; 128 + number for a signal, -1 when unknown; None while it runs."""
+
+    @property
+    def reason(self) -> str | None:
+        """`exit`, `signal`, `timeout`, `oom`, `killed`, `policy` or `lost`; None while it runs."""
+
+    @property
+    def signal_name(self) -> str | None:
+        """`SIGKILL` and the like for a process that a signal ended."""
+
+    @property
+    def sandbox_denied(self) -> bool:
+        """Whether a sandbox seems to have made it fail."""
+
+    @property
+    def totals(self) -> Mapping[str, Total]:
+        """Bytes and digest of each stream; empty until all has arrived."""
+
+    def __aiter__(self) -> AsyncIterator[Output | Gap]:
+        """The output."""
+
+    async def __anext__(self) -> Output | Gap:
+        """The next piece."""
+
+    async def take(self, max_bytes: int = ...) -> list[Output | Gap]:
+        """All pieces that are there, at least one; [] at the end."""
+
+    async def wait(self) -> int:
+        """The exit code, once it has ended."""
+
+    async def read(
+        self, *, after_seq: int = 0, max_bytes: int | None = None, wait: float = 0.0
+    ) -> ReadResponse:
+        """Events that are still kept, apart from iterating."""
+
+    async def skip_to_end(self) -> None:
+        """Drop the output that was not taken."""
+
+    async def write(self, data: bytes) -> None:
+        """Write to its standard input or terminal. Raises BrokenPipeError."""
+
+    async def close_stdin(self) -> None:
+        """End its standard input."""
+
+    async def signal(self, name: str) -> None:
+        """Send a signal to its process group."""
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Set the size of its terminal."""
+
+    async def terminate(
+        self, grace: float | None = None, *, leftovers: bool = False
+    ) -> TerminateResponse:
+        """End it and all its descendants."""
+
+    def detach(self) -> None:
+        """Do not end it when this object is left."""
+
+    async def aclose(self) -> None:
+        """Take no more output, and end it if it still runs."""
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """`aclose`."""
+
+
+class Exec(Protocol):
+    """Starts programs; `execnode.Node` says what the options mean."""
+
+    @property
+    def cwd(self) -> str:
+        """Where programs run unless told otherwise."""
+
+    async def start(self, argv: Sequence[Argument], **options: Unpack[StartOptions]) -> Process:
+        """Start a program. Raises StartError, RpcError, ValueError."""
+
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        input: bytes | None = None,
+        check: bool = False,
+        encoding: None = None,
+        **options: Unpack[Options],
+    ) -> Completed[bytes]: ...
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Argument],
+        *,
+        input: str | None = None,
+        check: bool = False,
+        encoding: str,
+        errors: str = "strict",
+        **options: Unpack[Options],
+    ) -> Completed[str]: ...
+    async def run(
+        self, argv: Sequence[Argument], **options: Any
+    ) -> Completed[bytes] | Completed[str]:
+        """Run a program to its end and give all that it wrote."""
+
+
+class Http(Protocol):
+    """Makes HTTP requests from the environment's place in the network."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Headers | None = None,
+        body: bytes | None = None,
+        timeout: float | None = None,
+        follow_redirects: bool = True,
+    ) -> HttpReply:
+        """The whole response. Raises RpcError when there is none."""
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Headers | None = None,
+        body: bytes | None = None,
+        timeout: float | None = None,
+        follow_redirects: bool = True,
+    ) -> AbstractAsyncContextManager[HttpStream]:
+        """A response whose body is iterated over as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A place where programs run, with its files and its way to the network.
+
+    `info` says what it is: shell, folders, version, capabilities.
+    """
+
+    info: EnvironmentInfo
+    exec: Exec
+    files: Files
+    http: Http
+
+    @staticmethod
+    def local(settings: ExecSettings | None = None) -> AbstractAsyncContextManager[Environment]:
+        """The machine that this program runs on; leaving the context ends its processes."""
+        from execnode.environment.local.environment import local
+
+        return local(settings)
+
+    @staticmethod
+    def connect(target: str | socket, **options: Any) -> AbstractAsyncContextManager[Environment]:
+        """The machine of a node; arguments as for `execnode.connect`."""
+        from execnode.environment.remote import connect
+
+        return connect(target, **options)
