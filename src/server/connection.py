@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from execnode.engine import Channel, _pty
+from execnode.engine import Blob, Channel, _pty
 from execnode.environment.local.http import LocalHttp
 from execnode.environment.local.process import LocalProcess
 from execnode.protocol import methods
@@ -34,6 +34,7 @@ from execnode.protocol.errors import (
     malformed,
     method_not_found,
 )
+from execnode.protocol.files import ReadFileResponse
 from execnode.protocol.messages import (
     AckNotification,
     Answer,
@@ -105,6 +106,8 @@ class Connection:
         self.on_end: list[Callable[[], None]] = [self.files.close]
         self.http = LocalHttp()
         self.http_streams: set[str] = set()  # request ids
+        # For whoever makes an answer that takes much memory.
+        self.one_large = trio.Lock()
         self._turns = Turns()
         self._over = trio.Event()
         self._leaving = False  # nothing more is taken from the peer
@@ -328,11 +331,27 @@ class Connection:
             return
         if self.plain:
             message = without_additions(message)
+        if isinstance(message, Answer) and isinstance(message.result, ReadFileResponse):
+            self._send_file(message.id, message.result.data_base64)
+            return
         body = self.codec.encode(message)
-        limit = self._link.largest(self.node.settings.max_frame)
-        if len(body) > limit and isinstance(message, Answer):
-            body = self.codec.encode(answer_too_large(len(body), limit).to_answer(message.id))
+        if isinstance(message, Answer) and self._refuse_large(message.id, len(body)):
+            return
         self.channel.send(body)
+
+    def _send_file(self, request_id: RequestId, data: Blob) -> None:
+        """Answer with a file from where it was read into."""
+        nothing = Answer(request_id, ReadFileResponse(b""))
+        head, tail = self.codec.around(nothing, len(data))
+        if not self._refuse_large(request_id, len(head) + len(data) + len(tail)):
+            self.channel.send_blob(head, data, tail)
+
+    def _refuse_large(self, request_id: RequestId, size: int) -> bool:
+        """Whether an answer of this size is too large for the link, which is the answer then."""
+        limit = self._link.largest(self.node.settings.max_frame)
+        if size > limit:
+            self._send_error(request_id, answer_too_large(size, limit))
+        return size > limit
 
     def _send_error(self, request_id: RequestId, error: RpcError) -> None:
         self._send(error.to_answer(request_id))

@@ -10,6 +10,7 @@ from execnode.client.errors import Unsupported
 from execnode.client.filecalls import FileEvent
 from execnode.environment.local.files import LocalFiles
 from execnode.protocol import methods
+from execnode.protocol.files import ReadFileParams, ReadFileResponse
 from execnode.protocol.messages import EnvironmentInfo
 
 __all__ = ["LocalFileCalls"]
@@ -20,11 +21,12 @@ class LocalFileCalls:
 
     def __init__(self, files: LocalFiles, info: EnvironmentInfo) -> None:
         session = self._session = files.open_session(self._tell)
+        self._files = files
         self._capabilities = info.capabilities
         self._ids = itertools.count(1)
         self._notified: Callable[[Any], None] | None = None
         self._methods: dict[str, Callable[[Any], Awaitable[Any]]] = {
-            methods.FS_READ_FILE: files.read_file,
+            methods.FS_READ_FILE: self._read_file,
             methods.FS_WRITE_FILE: files.write_file,
             methods.FS_CREATE_DIRECTORY: files.create_directory,
             methods.FS_GET_METADATA: files.get_metadata,
@@ -43,6 +45,9 @@ class LocalFileCalls:
             methods.FS_UNWATCH: session.unwatch,
             methods.FS_WATCH_MISSING: session.watch_missing,
         }
+
+    async def _read_file(self, params: ReadFileParams) -> ReadFileResponse:
+        return ReadFileResponse(bytes((await self._files.read_file(params)).data_base64))
 
     async def call(self, method: str, params: Any, result: Any, *, repeat: bool = True) -> Any:
         """Do it."""

@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from execnode.server.connection import Connection
 
 
-def read_file(connection: Connection, params: ReadFileParams) -> Awaitable[ReadFileResponse]:
-    """All of a file."""
-    return connection.node.files.read_file(params)
+async def read_file(connection: Connection, params: ReadFileParams) -> ReadFileResponse:
+    """All of a file. It may be large: one at a time, and when the peer has taken the one before."""
+    async with connection.one_large:
+        await connection.drained()
+        return await connection.node.files.read_file(params)
 
 
 def write_file(connection: Connection, params: WriteFileParams) -> Awaitable[EmptyResponse]:

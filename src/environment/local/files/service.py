@@ -110,7 +110,7 @@ class LocalFiles:
     # --- whole files ------------------------------------------------------------------------------
 
     async def read_file(self, params: ReadFileParams) -> ReadFileResponse:
-        """`fs/readFile`."""
+        """`fs/readFile`. The data are a Blob of the engine, to be sent from where they are."""
         path = self.at(params.path, params.sandbox, reads=True)
         follow = params.follow_symlinks is not False
         file = Descriptor()
@@ -118,7 +118,7 @@ class LocalFiles:
             size = await self.worker.change(whole.open_to_read, file, path, follow)
             async with self._memory.take(size):
                 data = await self.worker.look(whole.read_all, file, size)
-            return ReadFileResponse(cast("bytes", data))  # sent from where it is
+            return ReadFileResponse(cast("bytes", data))
         finally:
             file.close()
 

@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from execnode.engine import Blob
 from execnode.environment.local.files.descriptor import Descriptor
 from execnode.environment.local.files.paths import (
     OPEN_FLAGS,
@@ -24,7 +25,6 @@ from execnode.protocol.errors import RpcError, invalid_request
 __all__ = [
     "READ_LIMIT",
     "Replacement",
-    "new_buffer",
     "open_to_read",
     "read_all",
     "write_all",
@@ -37,11 +37,6 @@ _PIECE: Final = 16 << 20
 _PSEUDO_PIECE: Final = 1 << 16
 # As many as the kernel follows.
 _LINKS: Final = 40
-
-
-def new_buffer(size: int) -> bytearray:
-    """What a file is read into and sent from."""
-    return bytearray(size)
 
 
 def _too_large() -> RpcError:
@@ -65,29 +60,46 @@ def open_to_read(file: Descriptor, path: bytes, follow: bool) -> int:
     return size
 
 
-def read_all(stop: Stop, file: Descriptor, size: int) -> bytearray:
+def read_all(stop: Stop, file: Descriptor, size: int) -> Blob:
     """All bytes of a file that has about this size.
 
     It may have grown or shrunk, and pseudo files say 0 of all sizes: the end is where it is found.
     """
-    buffer = new_buffer(size)
+    blob = Blob(size)
     with file.borrow() as descriptor:
-        got = 0
-        with memoryview(buffer) as view:
-            while got < size:
-                count = os.readv(descriptor, [view[got : got + _PIECE]])
-                if not count:
-                    break
-                got += count
-                stop.check()
-        del buffer[got:]
-        while got == len(buffer) and (more := os.read(descriptor, _PSEUDO_PIECE)):
-            buffer += more
-            got += len(more)
-            if got > READ_LIMIT:
-                raise _too_large()
+        got = _fill(stop, descriptor, blob)
+        more = _rest(stop, descriptor, got) if got == size else b""
+    if not more:
+        blob.truncate(got)
+        return blob
+    longer = Blob(got + len(more))
+    with memoryview(longer) as to, memoryview(blob) as from_:
+        to[:got] = from_[:got]
+        to[got:] = more
+    return longer
+
+
+def _fill(stop: Stop, descriptor: int, blob: Blob) -> int:
+    got = 0
+    with memoryview(blob) as view:
+        while got < len(view):
+            count = os.readv(descriptor, [view[got : got + _PIECE]])
+            if not count:
+                break
+            got += count
             stop.check()
-    return buffer
+    return got
+
+
+def _rest(stop: Stop, descriptor: int, got: int) -> bytearray:
+    """What comes after the size that the file was said to have."""
+    more = bytearray()
+    while data := os.read(descriptor, _PSEUDO_PIECE):
+        more += data
+        if got + len(more) > READ_LIMIT:
+            raise _too_large()
+        stop.check()
+    return more
 
 
 def write_all(
