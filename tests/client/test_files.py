@@ -48,7 +48,7 @@ async def test_an_upload_goes_on_where_the_link_broke(
             there = tmp_path / "there"
             await node.files.upload(tmp_path / "here", there, atomic=atomic)
             assert there.read_bytes() == DATA
-            assert proxy.connections == 2
+            assert proxy.connections >= 2  # a resume may have to be tried again
 
 
 async def test_a_watch_is_set_again_and_says_that_it_missed_something(
