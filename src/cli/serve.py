@@ -20,7 +20,7 @@ from .failure import Failure
 from .places import default_socket, default_token_file, make_private
 from .tell import put, say, styled
 from .tokens import load_or_make
-from .web import web_settings
+from .web import check_together, web_settings
 
 __all__ = ["serve"]
 
@@ -87,6 +87,7 @@ def _settings(addresses: Sequence[Address], options: Mapping[str, Any]) -> NodeS
         keep=options["keep_children"],
     )
     kinds = {address.kind for address in addresses}
+    check_together(kinds, options)
     token = _token(kinds, options)
     return NodeSettings(
         execs=execs,

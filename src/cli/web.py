@@ -13,7 +13,7 @@ from execnode.server.web import WebSettings
 
 from .failure import Failure
 
-__all__ = ["web_settings"]
+__all__ = ["check_together", "web_settings"]
 
 _OF_MODE = {
     "capability-token": ("ws_token_file", "ws_token_sha256"),
@@ -32,7 +32,6 @@ def web_settings(kinds: Set[str], token: str | None, options: Mapping[str, Any])
 
     Raises click's UsageError for options that do not go together, and Failure.
     """
-    _check(kinds, options)
     return WebSettings(
         authenticate=_authenticate(token, options),
         origins=options["origins"],
@@ -40,7 +39,8 @@ def web_settings(kinds: Set[str], token: str | None, options: Mapping[str, Any])
     )
 
 
-def _check(kinds: Set[str], options: Mapping[str, Any]) -> None:
+def check_together(kinds: Set[str], options: Mapping[str, Any]) -> None:
+    """Raises click's UsageError for options that do not go together."""
     mode = options["ws_auth"]
     for owner, names in _OF_MODE.items():
         for name in names:

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import trio
@@ -332,7 +332,7 @@ class Connection:
         if self.plain:
             message = without_additions(message)
         if isinstance(message, Answer) and isinstance(message.result, ReadFileResponse):
-            self._send_file(message.id, message.result.data_base64)
+            self._send_file(message.id, cast("Blob", message.result.data_base64))
             return
         body = self.codec.encode(message)
         if isinstance(message, Answer) and self._refuse_large(message.id, len(body)):

@@ -62,9 +62,9 @@ async def test_names_that_are_not_utf8_or_hold_a_newline_are_not_lost(tmp_path: 
         found = set()
         for entry in entries:
             uri = entry.path or b.uri(entry.file_name)
-            assert (await b.files.read_file(ReadFileParams(uri))).data_base64 == os.path.basename(
-                parse_path_uri(uri)
-            )
+            assert bytes(
+                (await b.files.read_file(ReadFileParams(uri))).data_base64
+            ) == os.path.basename(parse_path_uri(uri))
             found.add(os.path.basename(parse_path_uri(uri)))
         assert found == set(names)
         assert sum(entry.path is not None for entry in entries) == 2
@@ -195,7 +195,7 @@ async def test_a_path_longer_than_the_kernel_takes_is_reached(tmp_path: Path) ->
         await b.files.write_file(WriteFileParams(b.uri(deep + "/g"), b"1", atomic=True))
         for follow in (None, False):
             answer = await b.files.read_file(ReadFileParams(b.uri(deep + "/f"), follow))
-            assert answer.data_base64 == b"deep"
+            assert bytes(answer.data_base64) == b"deep"
             about = await b.files.get_metadata(GetMetadataParams(b.uri(deep), follow))
             assert about.is_directory
         assert set(await listed(b, deep)) == {"f", "g"}

@@ -23,7 +23,7 @@ async def test_what_was_written_is_read(tmp_path: Path) -> None:
     async with box(tmp_path) as b:
         for data in (b"", b"x", bytes(range(256)) * 5000):
             await b.files.write_file(WriteFileParams(b.uri("f"), data))
-            assert (await b.files.read_file(ReadFileParams(b.uri("f")))).data_base64 == data
+            assert bytes((await b.files.read_file(ReadFileParams(b.uri("f")))).data_base64) == data
             assert b.read("f") == data
 
 
@@ -115,9 +115,9 @@ async def test_what_is_no_file_is_neither_opened_nor_waited_for(tmp_path: Path) 
 
 async def test_pseudo_files_are_read_to_their_end(tmp_path: Path) -> None:
     async with box(tmp_path) as b:
-        data = (await b.files.read_file(ReadFileParams("/proc/self/environ"))).data_base64
+        data = bytes((await b.files.read_file(ReadFileParams("/proc/self/environ"))).data_base64)
         assert data == Path("/proc/self/environ").read_bytes()
-        many = (await b.files.read_file(ReadFileParams("/proc/kallsyms"))).data_base64
+        many = bytes((await b.files.read_file(ReadFileParams("/proc/kallsyms"))).data_base64)
         assert len(many) > 1 << 17
 
 
