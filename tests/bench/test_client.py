@@ -17,6 +17,7 @@ from bench.tools import FILE_BYTES, Tools, why_absent
 pytestmark = pytest.mark.xdist_group("bench")
 
 PATIENCE = 30.0
+SERVERS = ["execnode", "execnode_web", "codex", "codex_web"]
 OUTPUT = b"some output\n"
 FILE = bytes(range(256)) * 12_000  # longer than what the generator usually keeps
 
@@ -155,7 +156,7 @@ def tools() -> Iterator[Tools]:
         yield tools
 
 
-@pytest.mark.parametrize("name", ["execnode", "execnode_web", "codex", "codex_web"])
+@pytest.mark.parametrize("name", SERVERS)
 def test_every_server_does_every_workload(tools: Tools, name: str) -> None:
     if absent := why_absent(name):
         pytest.skip(absent)
@@ -167,7 +168,7 @@ def test_every_server_does_every_workload(tools: Tools, name: str) -> None:
     assert Path(f"/proc/{generator.server}").exists()
 
 
-@pytest.mark.parametrize("name", ["codex", "codex_web"])
+@pytest.mark.parametrize("name", SERVERS)
 def test_every_server_sends_whole_files(tools: Tools, name: str) -> None:
     if absent := why_absent(name):
         pytest.skip(absent)
