@@ -19,7 +19,6 @@ from execnode.policy.plan import (
     MINIMAL_FOLDERS,
     UNRESTRICTED,
     Access,
-    Network,
     Plan,
     allows,
     join,
@@ -44,29 +43,13 @@ def plan_for(request: Request, cwd: bytes | None = None) -> Plan:
     Looks at the machine, and searches whole trees where the profile has patterns: call it in a
     thread. Raises RpcError -32602 for a pattern that cannot be looked up or matches too much.
     """
-    demands = request.demands
-    if demands is None or _is_everything(demands):
-        return _whole(request.network, cwd)
+    if request.demands is None or request.everything:
+        return Plan(UNRESTRICTED.rules, network=request.network, cwd=cwd)
     claims = _Claims(request)
-    for demand in demands:
+    for demand in request.demands:
         claims.take(demand)
     claims.protect_writable()
     return _begin_in(claims.plan(), cwd)
-
-
-def _whole(network: Network, cwd: bytes | None) -> Plan:
-    return Plan(UNRESTRICTED.rules, network=network, cwd=cwd)
-
-
-def _is_everything(demands: tuple[Demand, ...]) -> bool:
-    """Whether all may be written and nothing narrows that."""
-    narrowing = any(
-        demand.access is Access.DENY or (demand.access is Access.READ and demand.where != b"/")
-        for demand in demands
-    )
-    return not narrowing and any(
-        demand.what is What.ROOT and demand.access is Access.WRITE for demand in demands
-    )
 
 
 def _begin_in(plan: Plan, cwd: bytes | None) -> Plan:

@@ -77,6 +77,28 @@ class Request:
     cwd: bytes | None = None
     max_depth: int | None = None
 
+    @property
+    def everything(self) -> bool:
+        """Whether all files may be written: nothing narrows that."""
+        if self.demands is None:
+            return True
+        not_narrowed = all(
+            demand.access is Access.WRITE or (demand.access is Access.READ and demand.where == b"/")
+            for demand in self.demands
+        )
+        return not_narrowed and any(
+            demand.what is What.ROOT and demand.access is Access.WRITE for demand in self.demands
+        )
+
+    @property
+    def readable(self) -> bool:
+        """Whether all files may be read: nothing is denied."""
+        if self.demands is None:
+            return True
+        return any(demand.what is What.ROOT for demand in self.demands) and not any(
+            demand.access is Access.DENY for demand in self.demands
+        )
+
 
 _ACCESS: Final[dict[AccessName, Access]] = {
     "read": Access.READ,
