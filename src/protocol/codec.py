@@ -28,6 +28,7 @@ import msgspec
 from .errors import MalformedMessageError, RpcError, invalid_params
 from .messages import Answer, ErrorAnswer, ErrorBody, Message, Notification, Request, RequestId
 from .text import OsMap, OsText, OsTexts
+from .variants import expected_variants
 
 __all__ = ["MAX_DEPTH", "MAX_VALUES", "CborCodec", "Codec", "JsonCodec"]
 
@@ -345,7 +346,7 @@ def _limit_json(text: str) -> None:
 _AT: Final = re.compile(r" - at (.*)\Z", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field (`.*`)")
 _WRONG_TYPE: Final = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
-_UNKNOWN: Final = re.compile(r"Invalid enum value '(.*)'", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"Invalid (?:enum )?value '(.*)'", re.DOTALL)
 _BAD_BASE64: Final = "Invalid base64 encoded string"
 _NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
 _EXPECTED: Final = {
@@ -386,7 +387,7 @@ def _params_error(text: str, type_: type[msgspec.Struct], raw: object) -> RpcErr
     elif wrong := _WRONG_TYPE.fullmatch(remark):
         remark = _wrong_type(wrong[1], wrong[2], type_.__name__ if not where else None)
     elif unknown := _UNKNOWN.fullmatch(remark):
-        remark = f"unknown variant `{unknown[1]}`"
+        remark = f"unknown variant `{unknown[1]}`{expected_variants(type_, where)}"
     return invalid_params(remark, {"at": where} if where else None)
 
 

@@ -678,12 +678,20 @@ def test_values_are_counted_exactly(params: object, ascii_only: bool) -> None:
         (m.NoParams, 0, None),
         (m.TerminalSize, {"rows": 0, "cols": 1}, "invalid number"),
         (m.TerminalSize, {"rows": 65536, "cols": 1}, "invalid number"),
-        (m.Retention, {"mode": "all"}, "unknown variant `all`"),
+        (
+            m.Retention,
+            {"mode": "all"},
+            "unknown variant `all`, expected `block` or `drop-oldest`",
+        ),
         (m.Limits, {"rlimits": {"nofile": [1]}}, None),
         (m.Limits, {"rlimits": {"nofile": [1, 2, 3]}}, None),
         (m.Limits, {"rlimits": {"nofile": -1}}, "invalid number"),
         (m.WriteParams, {"processId": "x", "writeId": ""}, "missing field `chunk`"),
-        (m.AttachParams, {"processId": "x", "skipTo": "start"}, "unknown variant `start`"),
+        (
+            m.AttachParams,
+            {"processId": "x", "skipTo": "start"},
+            "unknown variant `start`, expected `end`",
+        ),
         (m.InitializeParams, {"clientName": None}, "invalid type: null, expected a string"),
     ],
 )
@@ -739,7 +747,7 @@ def test_all_five_members_of_an_environment_policy_are_required(codec: Codec) ->
         assert error.message == f"missing field `{name}`"
         assert error.data == {"at": "envPolicy"}
     error = params_refused(codec, m.StartParams, MINIMAL | {"envPolicy": POLICY | {"inherit": "x"}})
-    assert error.message == "unknown variant `x`"
+    assert error.message == "unknown variant `x`, expected one of `core`, `all`, `none`"
     patterns = {"exclude": ["x" * 9000], "includeOnly": ["x" * 9000]}
     params_refused(codec, m.StartParams, MINIMAL | {"envPolicy": POLICY | patterns})
 
@@ -755,7 +763,7 @@ def test_values_of_process_start_that_break_a_rule(codec: Codec) -> None:
     assert message(argv=[None]) == "invalid type: null, expected a string"
     assert message(env={"A": 5}) == "invalid type: number, expected a string"
     assert message(env=[]) == "invalid type: array, expected a map"
-    assert message(digest="md5") == "unknown variant `md5`"
+    assert message(digest="md5") == "unknown variant `md5`, expected `crc32c` or `sha256`"
     snapshot = {"scopeId": "é" * 129, "shell": {"name": "sh", "path": "/bin/sh"}}
     assert "256" in message(shellSnapshot=snapshot)
 
