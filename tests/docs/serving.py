@@ -10,9 +10,13 @@ EXECNODE = Path(sys.executable).parent / "execnode"
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """`execnode serve` on a socket in `folder`; gives the URL that it prints."""
-    command = [str(EXECNODE), "serve", "--listen", f"unix://{folder}/node.sock"]
+def serving(folder: Path, *options: str) -> Iterator[str]:
+    """`execnode serve` in a folder; gives the URL that it prints.
+
+    options: how and for whom it listens; by default on a socket in the folder.
+    """
+    options = options or ("--listen", f"unix://{folder}/node.sock")
+    command = [str(EXECNODE), "serve", *options]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as node:
         try:
             assert node.stdout is not None
