@@ -1,4 +1,4 @@
-"""How docs/transport.md spells the types of the messages."""
+"""How the documents of the wire spell the types of the messages."""
 
 from typing import Any, get_args
 

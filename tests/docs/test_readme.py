@@ -1,12 +1,16 @@
 """The README's examples run, and give what it shows."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.docs.markdown import ROOT, Block, blocks
 from tests.docs.serving import EXECNODE, serving
@@ -14,6 +18,23 @@ from tests.docs.serving import EXECNODE, serving
 README = ROOT / "README.md"
 URL = "unix:///run/user/1000/execnode/node.sock"
 PROGRAMS = blocks(README, "python", "text")
+
+# How the Codex CLI begins, and has a command run.
+CODEX = (
+    {"id": 1, "method": "initialize", "params": {"clientName": "codex-environment"}},
+    {"method": "initialized"},
+    {
+        "id": 2,
+        "method": "process/start",
+        "params": {
+            "processId": "1",
+            "argv": ["/bin/sh", "-c", "echo done"],
+            "cwd": "file:///",
+            "env": {},
+            "tty": False,
+        },
+    },
+)
 
 # What differs from run to run and from machine to machine.
 CHANGING = {
@@ -35,7 +56,7 @@ def steady(text: str) -> str:
 @pytest.mark.parametrize(
     ("program", "output"),
     list(zip(PROGRAMS[::2], PROGRAMS[1::2], strict=True)),
-    ids=["async", "sync"],
+    ids=["async", "files", "sync"],
 )
 def test_a_python_example_prints_what_is_shown(
     program: Block, output: Block, node_url: str, tmp_path: Path
@@ -48,7 +69,7 @@ def test_a_python_example_prints_what_is_shown(
 
 
 def test_the_shell_session_goes_as_shown(socket_dir: Path) -> None:
-    serve, session = blocks(README, "console")
+    serve, session, _ = blocks(README, "console")
     assert serve.text == f"$ execnode serve\n{URL}\n"
     commands = [line[2:] for line in session.text.splitlines() if line.startswith("$ ")]
     with serving(socket_dir) as url:
@@ -62,6 +83,23 @@ def test_the_shell_session_goes_as_shown(socket_dir: Path) -> None:
             text=True,
         )
     assert steady(done.stdout) == steady(session.text)
+
+
+def test_a_client_of_the_codex_exec_server_is_served_as_shown(tmp_path: Path) -> None:
+    _, _, shown = blocks(README, "console")
+    command, url = shown.text.splitlines()
+    assert f"CODEX_EXEC_SERVER_URL={url} codex" in blocks(README, "sh")[-1].text
+    _, _, *options = shlex.split(command.removeprefix("$ "))
+    assert url in options
+    here = [option.replace(url, "ws://127.0.0.1:0") for option in options]
+    with serving(tmp_path, *here) as bound, connect(bound) as socket:
+        for message in CODEX:
+            socket.send(json.dumps(message))
+        told = [json.loads(socket.recv(10)) for _ in range(5)]
+    assert [each["id"] for each in told if "id" in each] == [1, 2]
+    chunks = [each["params"].get("chunk", "") for each in told if "method" in each]
+    assert b"".join(map(b64decode, chunks)) == b"done\n"
+    assert told[-1] == {"method": "process/closed", "params": {"processId": "1", "seq": 3}}
 
 
 def _script(commands: list[str]) -> str:

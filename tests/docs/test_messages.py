@@ -1,0 +1,182 @@
+"""The documents of the wire tell of every method and every message, as the code has them."""
+
+import re
+from typing import get_args
+
+import msgspec
+import pytest
+
+from execnode.protocol import capabilities, config, files, http, messages, methods
+from execnode.protocol.messages import EndReason
+from execnode.server.router import ROUTES
+from tests.docs.markdown import ROOT, Table, tables
+from tests.docs.spelling import members
+
+# Which one documents the methods of a family, by the beginning of their names.
+DOCUMENTS = {
+    "initialize": "transport.md",
+    "process/": "process.md",
+    "fs/": "files.md",
+    "http/": "http.md",
+    "environment": "environment.md",
+    "capabilit": "environment.md",
+}
+TABLES = {name: list(tables(ROOT / "docs" / name)) for name in dict.fromkeys(DOCUMENTS.values())}
+
+# What is documented under a method's name: its parameters and its result.
+METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
+    methods.INITIALIZE: (messages.InitializeParams, messages.InitializeResponse),
+    methods.ENVIRONMENT_INFO: (messages.NoParams, messages.EnvironmentInfo),
+    methods.ENVIRONMENT_STATUS: (messages.NoParams, messages.EnvironmentStatusResponse),
+    methods.ENVIRONMENT_CONFIG_READ: (config.ConfigReadParams, config.ConfigReadResponse),
+    methods.PROCESS_START: (messages.StartParams, messages.StartResponse),
+    methods.PROCESS_READ: (messages.ReadParams, messages.ReadResponse),
+    methods.PROCESS_WRITE: (messages.WriteParams, messages.WriteResponse),
+    methods.PROCESS_SIGNAL: (messages.SignalParams, messages.EmptyResponse),
+    methods.PROCESS_TERMINATE: (messages.TerminateParams, messages.TerminateResponse),
+    methods.PROCESS_RESIZE: (messages.ResizeParams, messages.EmptyResponse),
+    methods.PROCESS_CLOSE_STDIN: (messages.CloseStdinParams, messages.EmptyResponse),
+    methods.PROCESS_ATTACH: (messages.AttachParams, messages.AttachResponse),
+    methods.PROCESS_LIST: (messages.ListParams, messages.ListResponse),
+    methods.FS_READ_FILE: (files.ReadFileParams, files.ReadFileResponse),
+    methods.FS_WRITE_FILE: (files.WriteFileParams, messages.EmptyResponse),
+    methods.FS_CREATE_DIRECTORY: (files.CreateDirectoryParams, messages.EmptyResponse),
+    methods.FS_GET_METADATA: (files.GetMetadataParams, files.GetMetadataResponse),
+    methods.FS_CANONICALIZE: (files.CanonicalizeParams, files.CanonicalizeResponse),
+    methods.FS_READ_DIRECTORY: (files.ReadDirectoryParams, files.ReadDirectoryResponse),
+    methods.FS_WALK: (files.WalkParams, files.WalkResponse),
+    methods.FS_REMOVE: (files.RemoveParams, messages.EmptyResponse),
+    methods.FS_COPY: (files.CopyParams, messages.EmptyResponse),
+    methods.FS_OPEN: (files.OpenParams, files.OpenResponse),
+    methods.FS_OPEN_ARCHIVE: (files.OpenArchiveParams, files.OpenResponse),
+    methods.FS_READ_BLOCK: (files.ReadBlockParams, files.ReadBlockResponse),
+    methods.FS_WRITE_BLOCK: (files.WriteBlockParams, messages.EmptyResponse),
+    methods.FS_DIGEST: (files.DigestParams, files.DigestResponse),
+    methods.FS_CLOSE: (files.CloseParams, messages.EmptyResponse),
+    methods.FS_WATCH_MISSING: (files.WatchMissingParams, files.WatchMissingResponse),
+    methods.FS_WATCH: (files.WatchParams, messages.EmptyResponse),
+    methods.FS_UNWATCH: (files.UnwatchParams, messages.EmptyResponse),
+    methods.HTTP_REQUEST: (http.HttpRequestParams, http.HttpResponse),
+    methods.CAPABILITY_ROOTS_DISCOVER_V1: (
+        capabilities.DiscoverRootsParams,
+        capabilities.DiscoverRootsResponse,
+    ),
+    methods.CAPABILITIES_DISCOVER_V2: (capabilities.DiscoverParams, capabilities.DiscoverResponse),
+}
+NOTIFICATIONS: dict[str, type[msgspec.Struct]] = {
+    methods.PROCESS_ACK: messages.AckNotification,
+    methods.PROCESS_OUTPUT: messages.OutputNotification,
+    methods.PROCESS_EXITED: messages.ExitedNotification,
+    methods.PROCESS_CLOSED: messages.ClosedNotification,
+    methods.PROCESS_GAP: messages.GapNotification,
+    methods.FS_MISSING_CHANGED: files.MissingChangedNotification,
+    methods.FS_CHANGED: files.ChangedNotification,
+    methods.HTTP_BODY_DELTA: http.HttpBodyDeltaNotification,
+}
+TYPES: dict[str, type[msgspec.Struct]] = {
+    "EnvironmentInfo": messages.EnvironmentInfo,
+    "Shell": messages.Shell,
+    "EnvironmentPolicy": messages.EnvironmentPolicy,
+    "StartMetadata": messages.StartMetadata,
+    "ShellSnapshot": messages.ShellSnapshot,
+    "Retention": messages.Retention,
+    "TerminalSize": messages.TerminalSize,
+    "Limits of a process": messages.Limits,
+    "OutputChunk": messages.OutputChunk,
+    "Gap": messages.Gap,
+    "ProcessSummary": messages.ProcessSummary,
+    "StreamTotal": messages.StreamTotal,
+    "ErrorBody": messages.ErrorBody,
+    "DirectoryEntry": files.DirectoryEntry,
+    "WalkOptions": files.WalkOptions,
+    "WalkEntry": files.WalkEntry,
+    "WalkError": files.WalkError,
+    "Change": files.Change,
+    "HttpRequestHeader": http.HttpRequestHeader,
+    "HttpHeader": http.HttpHeader,
+    "ConfigLayers": config.ConfigLayers,
+    "ConfigLayer": config.ConfigLayer,
+    "CapabilityRoot": capabilities.CapabilityRoot,
+    "DiscoveredRoot": capabilities.DiscoveredRoot,
+    "Plugin": capabilities.Plugin,
+    "Skill": capabilities.Skill,
+    "CapabilityFile": capabilities.CapabilityFile,
+}
+ENVELOPES = {messages.Request, messages.Notification, messages.Answer, messages.ErrorAnswer}
+MODULES = (messages, files, http, config, capabilities)
+
+
+def document(method: str) -> str:
+    return next(name for start, name in DOCUMENTS.items() if method.startswith(start))
+
+
+def table(heading: str, kind: str, *names: str) -> Table:
+    found = [
+        each
+        for name in names or TABLES
+        for each in TABLES[name]
+        if each.heading == heading and each.columns[0] == kind
+    ]
+    assert len(found) == 1, f"{len(found)} tables of {kind}s under {heading}"
+    return found[0]
+
+
+def documented(heading: str, kind: str, *names: str) -> list[tuple[str, str]]:
+    return [(name, spelled) for name, spelled, *_ in table(heading, kind, *names).rows]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_members_of_a_method_are_those_of_its_messages(method: str) -> None:
+    params, result = METHODS[method]
+    assert ROUTES[method].params is params
+    where = document(method)
+    if members(params):
+        assert documented(method, "param", where) == members(params)
+    if members(result) and result is not messages.EnvironmentInfo:
+        assert documented(method, "result", where) == members(result)
+
+
+@pytest.mark.parametrize("name", NOTIFICATIONS)
+def test_the_members_of_a_notification_are_those_of_its_message(name: str) -> None:
+    assert documented(name, "param", document(name)) == members(NOTIFICATIONS[name])
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_members_of_a_type_are_those_of_its_struct(name: str) -> None:
+    assert documented(name, "member") == members(TYPES[name])
+
+
+def test_every_method_and_every_message_is_documented() -> None:
+    assert set(METHODS) == set(ROUTES)
+    names = {value for name, value in vars(methods).items() if name.isupper() and "/" in value}
+    assert names <= {*METHODS, *NOTIFICATIONS}
+    known = {struct for pair in METHODS.values() for struct in pair}
+    named = [getattr(module, name) for module in MODULES for name in module.__all__]
+    public = {each for each in named if isinstance(each, type) and issubclass(each, msgspec.Struct)}
+    assert public == known | {*NOTIFICATIONS.values(), *TYPES.values()} | ENVELOPES
+
+
+def test_the_wire_names_every_method_and_where_it_is_documented() -> None:
+    listed = {
+        name
+        for row in table("Methods", "page").rows
+        for cell in row[1:]
+        for name in re.split(r"[ ,;]+", cell)
+        if "/" in name or name.startswith("initialize")
+    }
+    assert listed == {*METHODS, *NOTIFICATIONS, methods.INITIALIZED}
+
+
+def test_every_end_reason_is_documented() -> None:
+    names = ", ".join(row[0] for row in table("EndReason", "reason").rows).split(", ")
+    assert set(names) == set(get_args(EndReason))
+
+
+def test_the_capabilities_are_those_of_the_node() -> None:
+    [row] = [row for row in table("EnvironmentInfo", "member").rows if row[0] == "capabilities?"]
+    assert tuple(row[2].partition("all true: ")[2].split()) == methods.CAPABILITIES
+
+
+def test_the_cost_of_a_record_is_the_documented_one() -> None:
+    text = (ROOT / "docs" / "process.md").read_text()
+    assert f"Count {messages.RECORD_COST} bytes for each notification" in text
