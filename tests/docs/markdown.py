@@ -10,6 +10,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"
 DOCUMENTS += sorted((ROOT / "docs").glob("*.md"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BORDER = re.compile(r"(?<= )\|(?= )")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -40,7 +41,7 @@ def tables(document: Path) -> Iterator[Table]:
     rows: list[list[str]] = []
     for line in [*_prose(document).splitlines(), ""]:
         if line.startswith("|"):
-            rows.append([_plain(cell) for cell in line.strip("|").split(" | ")])
+            rows.append([_plain(cell) for cell in _BORDER.split(line.strip("|"))])
             continue
         if rows:
             yield Table(heading, rows[0], rows[2:])

@@ -1,10 +1,22 @@
 """docs/dialect.md tells of every accepted difference, and of nothing else."""
 
+import re
+
 from execnode.protocol import methods
 from tests.docs.markdown import ROOT, code, tables
+from tests.docs.spelling import members
+from tests.docs.test_messages import METHODS, NOTIFICATIONS, TYPES
 from tests.interop import compare, scenario
 
 DOCUMENT = ROOT / "docs" / "dialect.md"
+# Capabilities of the dialect, so no additions.
+OF_THE_DIALECT = {
+    "capabilityDiscoveryV2",
+    "environmentConfigRead",
+    "fileWriteStreaming",
+    "fsWatchMissing",
+    "httpHeaderEnvVars",
+}
 
 
 def test_the_table_of_differences_is_the_one_that_is_checked() -> None:
@@ -28,3 +40,16 @@ def test_the_methods_that_are_named_exist() -> None:
     named = {name.strip() for row in same.rows for cell in row[1:] for name in cell.split(",")}
     assert named - {""} <= known
     assert "initialize" in code(DOCUMENT)
+
+
+def test_every_addition_is_told_with_its_capability() -> None:
+    (additions,) = [table for table in tables(DOCUMENT) if table.heading == "Additions"]
+    named = {name.strip() for row in additions.rows for name in row[0].split(",")} - {"all errors"}
+    assert named - {""} <= {*METHODS, *NOTIFICATIONS}
+    told = {name.strip() for row in additions.rows for name in row[2].split(",")} - {""}
+    assert told == {*methods.CAPABILITIES} - OF_THE_DIALECT
+    structs = {*NOTIFICATIONS.values(), *TYPES.values()}
+    structs |= {struct for pair in METHODS.values() for struct in pair}
+    known = {name.strip("?") for struct in structs for name, _ in members(struct)}
+    words = {word for row in additions.rows for word in re.findall(r"\w+", row[1])}
+    assert words - {"all", "entries", "of", "result", "update"} <= known
