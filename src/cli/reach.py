@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
-from execnode.client.errors import ProtocolError, RpcError
+from execnode.client.errors import ProtocolError, RpcError, Unsupported
 from execnode.client.node import Node, ProcessInfo, connect
 
 from .failure import FAILED, USAGE, Failure
@@ -35,7 +35,9 @@ class Target(NamedTuple):
         session_ttl: float | None = None,
         recovery: float = 80.0,
     ) -> AsyncIterator[Node]:
-        """The node, for as long as the context lasts; what the body raises passes as it is.
+        """The node, for as long as the context lasts.
+
+        What the body raises passes as it is, but for Unsupported, which becomes a Failure.
 
         session_ttl, recovery: as in `execnode.connect`. `code`: the exit code of the Failure that
         is raised when there is no node to talk to.
@@ -49,6 +51,8 @@ class Target(NamedTuple):
             else:
                 try:
                     yield node
+                except Unsupported as error:
+                    raised = Failure(f"{self.url}: {error.message}", code=code)
                 except (Exception, KeyboardInterrupt, SystemExit) as error:
                     raised = error  # out of the task groups, which would wrap it
         if raised is not None:

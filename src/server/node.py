@@ -39,6 +39,8 @@ __all__ = ["Node", "NodeSettings", "serve"]
 _logger = logging.getLogger(__name__)
 
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# HTTP requests that may be under way, before they are WebSockets or answered.
+_CALLERS: Final = 256
 # Seconds that a shutdown may take beyond the grace that processes are given.
 _SHUTDOWN_MARGIN = 5.0
 
@@ -120,8 +122,10 @@ class Node:
                 descriptor, name = await listener.accept()
                 web = listener.kind in ("ws", "wss")
                 refusal = self._refusal()
-                if refusal is not None:
-                    _refuse(descriptor, refusal, web=web)
+                if web and self._callers >= _CALLERS:
+                    _refuse(descriptor, too_busy("too many requests at once"))
+                elif not web and refusal is not None:
+                    _refuse(descriptor, farewell(refusal))
                 elif web:
                     tls = listener.kind == "wss"
                     self._nursery.start_soon(self._serve_web, descriptor, name, tls)
@@ -134,7 +138,7 @@ class Node:
     def _refusal(self) -> str | None:
         """Why nobody else can be served now."""
         limit = self.settings.max_connections
-        if len(self.connections) + self._callers >= limit:
+        if len(self.connections) >= limit:
             return (
                 f"this node has its limit of {limit} connections; close one, "
                 "or start the node with a higher --max-connections"
@@ -186,7 +190,9 @@ class Node:
         self._callers += 1
         try:
             settings = self.settings
-            return await open_web_socket(stream, settings.web, settings.max_frame, self._pages)
+            return await open_web_socket(
+                stream, settings.web, settings.max_frame, self._pages, self._refusal
+            )
         finally:
             self._callers -= 1
 
@@ -214,9 +220,8 @@ class Node:
                 await connection.closed.wait()
 
 
-def _refuse(descriptor: int, reason: str, *, web: bool) -> None:
-    """Tell a caller in its own words why it is not served, and hang up."""
-    message = too_busy(reason) if web else farewell(reason)
+def _refuse(descriptor: int, message: bytes) -> None:
+    """Tell a caller why it is not served, and hang up."""
     with socket.socket(fileno=descriptor) as peer, suppress(OSError):  # it may have left
         peer.setblocking(False)
         peer.send(message)

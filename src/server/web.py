@@ -52,11 +52,13 @@ async def open_web_socket(
     settings: WebSettings,
     max_frame: int,
     pages: dict[str, Callable[[], Page]],
+    full: Callable[[], str | None],
 ) -> WebSocket | None:
     """Answer the request on a new connection: the WebSocket that it became, or None.
 
     pages: what to answer a GET with, by path; those whose path begins with `/metrics` are only for
         who may open a WebSocket.
+    full: why nobody else can have a WebSocket now, if so.
     """
     protocol = ServerProtocol(max_size=(max_frame * _FRAMES_PER_MESSAGE, max_frame))
     with trio.move_on_after(_HANDSHAKE):
@@ -64,7 +66,10 @@ async def open_web_socket(
         if events:
             request, *early = events
             assert isinstance(request, Request)
-            response = _refusal(request, settings, pages) or protocol.accept(request)
+            response = _refusal(request, settings, pages)
+            if response is None and (reason := full()) is not None:
+                response = _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+            response = response or protocol.accept(request)
             if request.method == "HEAD":
                 response.body = b""
             protocol.send_response(response)

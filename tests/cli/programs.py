@@ -194,7 +194,8 @@ class Relay:
         """Break the connection, and take none."""
         Path(self._path).unlink()
         for each in self._sockets:
-            each.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the end of one may have closed the other by now
+                each.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, listener: socket.socket) -> None:
         with listener:

@@ -160,6 +160,7 @@ def test_a_node_at_its_limit_says_so(launch: Launch) -> None:
         status, body, _ = ask(node.urls[1], "GET", "/", **UPGRADE)
         assert status == 503
         assert b"limit of 1 connections" in body
+        assert ask(node.urls[1], "GET", "/healthz")[0] == 200
 
 
 def test_a_node_that_ends_is_healthy_and_not_ready(launch: Launch) -> None:
@@ -169,6 +170,7 @@ def test_a_node_that_ends_is_healthy_and_not_ready(launch: Launch) -> None:
         wire.says(b"ready")
         node.popen.terminate()
         assert eventually(lambda: ask(node.urls[1], "GET", "/readyz")[0] == 503)
+        assert ask(node.urls[1], "GET", "/healthz")[0] == 200
         wire.request("process/terminate", processId="p", graceMs=0)
         assert closed_with(wire) == (CloseCode.GOING_AWAY, "")
     assert node.popen.wait(PATIENCE) == 0
