@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.cli.programs import RunningNode, execnode
+from tests.locate import SHELL_WORDS
 
 VERBS = ("serve", "run", "ps", "attach", "logs", "kill", "doctor", "completion")
 
@@ -149,7 +150,7 @@ def test_wrong_usage_is_an_error_line_a_hint_and_code_2(
 
 def test_a_reader_that_leaves_is_no_error() -> None:
     program = subprocess.run(
-        f"{sys.executable} -m execnode completion bash | true; echo ${{PIPESTATUS[0]}}",
+        f"{SHELL_WORDS} completion bash | true; echo ${{PIPESTATUS[0]}}",
         shell=True,
         executable="/bin/bash",
         capture_output=True,

@@ -3,12 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.programs import execnode
+from tests.locate import SHELL_WORDS
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -35,7 +35,7 @@ def test_bash_completes_verbs_options_and_choices(
     if bash is None:
         pytest.skip("there is no bash")
     command = tmp_path / "execnode"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m execnode "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {SHELL_WORDS} "$@"\n')
     command.chmod(0o755)
     script = f"""
         eval "$(execnode completion bash)"

@@ -3,9 +3,8 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.locate import ROOT
 
 
 def test_the_demo_finds_everything_as_expected() -> None:

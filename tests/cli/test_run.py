@@ -21,6 +21,8 @@ from tests.cli.programs import (
     execnode,
     lines,
 )
+from tests.locate import SHELL_WORDS
+from tests.locate import execnode as execnode_words
 
 
 @pytest.fixture(params=["here", "on a node"])
@@ -126,7 +128,7 @@ def test_stdin_can_be_kept_back(node: RunningNode) -> None:
 @pytest.mark.parametrize("closed", [0, 1, 2])
 def test_a_standard_descriptor_that_is_closed_hurts_nobody(node: RunningNode, closed: int) -> None:
     redirection = ["<&-", ">&-", "2>&-"][closed]
-    command = f"exec {redirection} {sys.executable} -m execnode run sh -c 'cat; echo o; echo e >&2'"
+    command = f"exec {redirection} {SHELL_WORDS} run sh -c 'cat; echo o; echo e >&2'"
     done = subprocess.run(
         command,
         shell=True,
@@ -284,7 +286,7 @@ def test_when_the_reader_leaves_the_command_is_ended(
 def test_a_full_disk_is_an_error(node: RunningNode) -> None:
     with Path("/dev/full").open("wb") as full_disk:
         done = subprocess.run(
-            [sys.executable, "-m", "execnode", "run", "--", "yes"],
+            execnode_words("run", "--", "yes"),
             stdin=subprocess.DEVNULL,
             stdout=full_disk,
             stderr=subprocess.PIPE,
@@ -302,7 +304,7 @@ def test_a_pipe_that_somebody_made_non_blocking_gets_everything(node: RunningNod
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with subprocess.Popen(
-        [sys.executable, "-m", "execnode", "run", "--", "head", "-c", "1000000", "/dev/zero"],
+        execnode_words("run", "--", "head", "-c", "1000000", "/dev/zero"),
         stdin=subprocess.DEVNULL,
         stdout=writer,
         env={**os.environ, **node.env},
@@ -362,7 +364,7 @@ def test_no_node_at_the_url_is_an_error_with_a_hint(tmp_path: Path) -> None:
 
 
 def test_a_node_can_be_a_program(tmp_path: Path) -> None:
-    serve = f"stdio:{sys.executable} -m execnode serve --listen stdio --encoding cbor"
+    serve = f"stdio:{SHELL_WORDS} serve --listen stdio --encoding cbor"
     done = execnode("run", "--node", serve, "cat", input=b"through two pipes\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"through two pipes\n", b"")
 
@@ -373,7 +375,7 @@ def test_an_empty_url_means_here() -> None:
 
 
 def test_a_node_that_goes_away_is_told(program: type[Program], tmp_path: Path) -> None:
-    serve = f"exec {sys.executable} -m execnode serve --listen stdio --encoding cbor"
+    serve = f"exec {SHELL_WORDS} serve --listen stdio --encoding cbor"
     script = f"echo $$ >{tmp_path}/pid; {serve}"
     (tmp_path / "serve").write_text(script)
     running = program(

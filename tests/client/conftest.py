@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.locate import bound
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -27,7 +28,7 @@ def running_node(*options: str) -> Iterator[str]:
 @contextmanager
 def running_nodes(count: int, *options: str) -> Iterator[list[str]]:
     """`execnode serve` with these options; gives the so many URLs that it printed."""
-    command = [sys.executable, "-m", "execnode", "serve", *options]
+    command = bound("serve", *options)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

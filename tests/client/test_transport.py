@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from execnode.client import RpcError, SessionLost, connect
 from execnode.client.dialing import dialer
 from execnode.client.transport import Transport
 from tests.client.conftest import running_node
+from tests.locate import SHELL_WORDS
 
 pytestmark = pytest.mark.anyio
 
-STDIO = f"stdio:{sys.executable} -m execnode serve --listen stdio --encoding cbor"
+STDIO = f"stdio:{SHELL_WORDS} serve --listen stdio --encoding cbor"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,11 @@
 """A node as a newcomer starts it."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-EXECNODE = Path(sys.executable).parent / "execnode"
+from tests.locate import EXECNODE
 
 
 @contextmanager

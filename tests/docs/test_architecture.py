@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from tests.docs.markdown import ROOT, code
+from tests.docs.markdown import code
+from tests.locate import ROOT
 
 DOCUMENT = ROOT / "docs" / "architecture.md"
 

@@ -8,7 +8,8 @@ import click
 import pytest
 
 from execnode.cli.app import app
-from tests.docs.markdown import DOCUMENTS, ROOT, code
+from tests.docs.markdown import DOCUMENTS, code
+from tests.locate import ROOT
 
 VERBS: list[str] = app.list_commands(click.Context(app))
 # Options of programs that are not ours.

@@ -3,7 +3,8 @@
 import re
 import tomllib
 
-from tests.docs.markdown import ROOT, tables
+from tests.docs.markdown import tables
+from tests.locate import ROOT
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -3,10 +3,11 @@
 import re
 
 from execnode.protocol import methods
-from tests.docs.markdown import ROOT, code, tables
+from tests.docs.markdown import code, tables
 from tests.docs.spelling import members
 from tests.docs.test_messages import METHODS, NOTIFICATIONS, TYPES
 from tests.interop import compare, scenario
+from tests.locate import ROOT
 
 DOCUMENT = ROOT / "docs" / "dialect.md"
 # Capabilities of the dialect, so no additions.

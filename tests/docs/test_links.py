@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import DOCUMENTS, ROOT, anchors, links
+from tests.docs.markdown import DOCUMENTS, anchors, links
+from tests.locate import ROOT
 
 
 def name(document: Path) -> str:

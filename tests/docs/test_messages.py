@@ -9,8 +9,9 @@ import pytest
 from execnode.protocol import capabilities, config, files, http, messages, methods
 from execnode.protocol.messages import EndReason
 from execnode.server.router import ROUTES
-from tests.docs.markdown import ROOT, Table, tables
+from tests.docs.markdown import Table, tables
 from tests.docs.spelling import members
+from tests.locate import ROOT
 
 # Which one documents the methods of a family, by the beginning of their names.
 DOCUMENTS = {

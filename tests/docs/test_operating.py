@@ -8,8 +8,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.docs.markdown import ROOT, blocks, tables
+from tests.docs.markdown import blocks, tables
 from tests.docs.serving import serving
+from tests.locate import ROOT
 
 DOCUMENT = ROOT / "docs" / "operating.md"
 URL = "ws://127.0.0.1:7078"

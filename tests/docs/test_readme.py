@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from tests.docs.markdown import ROOT, Block, blocks
-from tests.docs.serving import EXECNODE, serving
+from tests.docs.markdown import Block, blocks
+from tests.docs.serving import serving
+from tests.locate import EXECNODE, ROOT
 
 README = ROOT / "README.md"
 URL = "unix:///run/user/1000/execnode/node.sock"

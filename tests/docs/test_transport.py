@@ -12,7 +12,8 @@ from execnode.environment.local.start import ExecLimits
 from execnode.protocol import errors
 from execnode.protocol.framing import FrameDecoder, frame
 from execnode.server.node import NodeSettings
-from tests.docs.markdown import ROOT, Table, blocks, tables
+from tests.docs.markdown import Table, blocks, tables
+from tests.locate import ROOT
 
 DOCUMENT = ROOT / "docs" / "transport.md"
 TABLES = list(tables(DOCUMENT))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from execnode.engine.guardian import HELPER
 from execnode.engine.tree import Place
+from tests.locate import ROOT
 
-ROOT = Path(__file__).parents[2]
 DAEMON = "(setsid sleep 1000 >/dev/null 2>&1 & echo $!)"
 """A shell script: a daemon that left its parent, group and session; prints its pid."""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from execnode.engine.probe import Probe, _parse, probe
-from tests.engine.family import ROOT, build_helper, nothing_leaks
+from tests.engine.family import build_helper, nothing_leaks
+from tests.locate import ROOT
 
 NAMES = [
     "kernel",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.locate import ROOT
 
 # What a fresh checkout does not have.
 LEFT_BEHIND = shutil.ignore_patterns(

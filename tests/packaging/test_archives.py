@@ -8,7 +8,8 @@ from zipfile import ZipFile
 import pytest
 
 from execnode import __version__
-from tests.packaging.building import ROOT, Archives
+from tests.locate import ROOT
+from tests.packaging.building import Archives
 
 # One worker builds the archives once; a build takes longer than a test may.
 pytestmark = [

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import execnode
-
-ROOT = Path(__file__).parents[2]
+from tests.locate import ROOT
 
 
 @pytest.mark.parametrize("name", ["src", "src.engine", "engine", "server", "client", "protocol"])

@@ -15,12 +15,12 @@ from execnode.environment.local.exec import ExecSettings
 from execnode.environment.local.files import FileSettings
 from execnode.environment.local.start import ExecLimits
 from execnode.server.node import NodeSettings
+from tests.locate import ROOT
 from tests.server.speech import Lines
 from tests.server.wire import PATIENCE, Refused, Wire, attempts, eventually
 
 __all__ = ["ExecLimits", "ExecSettings", "FileSettings", "NodeProcess", "NodeSettings"]
 
-ROOT = Path(__file__).parents[2]
 
 _SERVE = """
 import ctypes, logging, os, sys

@@ -24,8 +24,9 @@ import trio.testing
 from execnode.server.connection import Peer
 from execnode.server.listeners import Address, Listener, ListenError, listen, parse_address
 from execnode.server.node import Node
+from tests.locate import ROOT
 from tests.server.conftest import Launch
-from tests.server.running import ROOT, ExecSettings, NodeProcess, NodeSettings
+from tests.server.running import ExecSettings, NodeProcess, NodeSettings
 from tests.server.wire import Refused, Wire, eventually, frame, resumed, starting
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")

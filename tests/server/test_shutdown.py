@@ -15,9 +15,9 @@ import pytest
 
 from execnode.server.connection import Peer
 from execnode.server.node import Node
+from tests.locate import ROOT
 from tests.server.conftest import Launch
 from tests.server.running import (
-    ROOT,
     ExecLimits,
     ExecSettings,
     NodeProcess,

@@ -5,7 +5,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -17,6 +16,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 from execnode.server.node import NodeSettings
 from execnode.server.web import WebSettings
+from tests.locate import bound
 from tests.server.conftest import Launch
 from tests.server.running import NodeProcess
 from tests.server.speech import WebSocket, to_json
@@ -466,7 +466,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tls_carries_the_same(certificate: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "execnode", "serve", "--listen", "wss://127.0.0.1:0"]
+    arguments = bound("serve", "--listen", "wss://127.0.0.1:0")
     arguments += ["--auth", "none", "--tls-cert", str(certificate / "cert.pem")]
     arguments += ["--tls-key", str(certificate / "key.pem")]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as node:

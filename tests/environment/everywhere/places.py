@@ -1,7 +1,6 @@
 """Where an environment may be: here, or behind a node, over every transport and encoding."""
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from execnode.environment.services import Environment
 from tests.client.conftest import running_nodes
+from tests.locate import SHELL_WORDS
 
 LISTENED = {
     "unix-cbor": ("unix", "cbor"),
@@ -39,8 +39,7 @@ def places() -> Iterator[Callable[[str], Open]]:
                 if name == "local":
                     return Environment.local
                 if name in STDIO:
-                    program = f"{sys.executable} -m execnode serve --listen stdio"
-                    url = f"stdio:{program} --encoding {STDIO[name]}"
+                    url = f"stdio:{SHELL_WORDS} serve --listen stdio --encoding {STDIO[name]}"
                     return lambda: Environment.connect(url, encoding=STDIO[name])
                 scheme, encoding = LISTENED[name]
                 return lambda: Environment.connect(by_scheme[scheme], encoding=encoding)
