@@ -173,9 +173,13 @@ def test_output_waits_for_a_stock_client_that_is_away(web_node: NodeProcess) -> 
     with resume(web_node, wire) as again:
         # As the stock client does: what it missed is read, the rest is told.
         read = again.request("process/read", processId="p", afterSeq=wire.seen["p"].seq)
-        told = again.ended().chunks
+        last = again.ended()
+    told = last.chunks
     chunks = {
         each["seq"]: each["chunk"] for each in [*wire.seen["p"].chunks, *read["chunks"], *told]
     }
-    assert sorted(chunks) == list(range(1, len(chunks) + 1))
+    assert last.exited is not None
+    assert last.closed is not None
+    seqs = {*chunks, last.exited["seq"], last.closed["seq"]}
+    assert seqs == set(range(1, len(chunks) + 3))
     assert sum(map(len, chunks.values())) == size + len(b"ready\n")
