@@ -7,8 +7,11 @@ it, which then runs as a task of the connection and holds nothing up.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import struct
+import termios
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -134,16 +137,16 @@ class Connection:
             raise
         self.channel.owner = self
         async with self.http:
-            await self._serve(stranger)
+            await self._serve(stranger, out_fd)
 
-    async def _serve(self, stranger: bool) -> None:
+    async def _serve(self, stranger: bool, out_fd: int) -> None:
         try:
             async with trio.open_nursery() as self.tasks:
                 if stranger:
                     self.tasks.start_soon(self._expect_handshake)
                 if isinstance(self._link, WebSocket):
                     self._take_all(self._link.early())
-                    self.tasks.start_soon(self._keep_alive, self._link)
+                    self.tasks.start_soon(self._keep_alive, self._link, out_fd)
                 await self._over.wait()
                 self.tasks.cancel_scope.cancel()
         finally:
@@ -444,15 +447,15 @@ class Connection:
 
     # --- time -------------------------------------------------------------------------------------
 
-    async def _keep_alive(self, link: WebSocket) -> None:
+    async def _keep_alive(self, link: WebSocket, descriptor: int) -> None:
         """End the connection of a peer that is silent and answers no pings.
 
-        One that just does not take what is queued for it is left to TCP: it would not see a ping.
+        One that just does not take what there is for it is left to TCP: it would not see a ping.
         """
         unanswered = 0
         while unanswered < _PINGS:
             await trio.sleep(self.node.settings.ping_interval)
-            if self._heard or self.channel.queued:
+            if self._heard or self.channel.queued or _untaken(descriptor):
                 unanswered = 0
             else:
                 unanswered += 1
@@ -469,3 +472,9 @@ class Connection:
     async def _end_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
         self.end()
+
+
+def _untaken(descriptor: int) -> int:
+    """Bytes that the kernel holds for the peer; tcp(7), SIOCOUTQ."""
+    (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+    return int(count)
