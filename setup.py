@@ -105,6 +105,10 @@ def programs() -> list[Program]:
     ]
 
 
+# What a spawned child does to itself, without a helper.
+CONFINE = [f"src/engine/_seccomp/{name}.c" for name in ("confine", "filter", "landlock", "plan")]
+
+
 def compiled(name: str, *c_files: str) -> Extension:
     return Extension(
         f"{PACKAGE}.engine.{name}",
@@ -116,7 +120,7 @@ def compiled(name: str, *c_files: str) -> Extension:
     )
 
 
-core = compiled("_pty", *sources("engine/core"))
+core = compiled("_pty", *sources("engine/core"), *CONFINE)
 files = compiled("_files", "src/engine/core/crc32c.c")
 
 setup(

@@ -1,0 +1,16 @@
+/* Give up, for this process and all that it will start, every privilege and what a ruleset and a filter forbid. */
+#ifndef EXECNODE_CONFINE_H
+#define EXECNODE_CONFINE_H
+
+#include <linux/filter.h>
+
+struct confinement {
+    int ruleset;               /* of Landlock, or -1 */
+    struct sock_fprog program; /* of seccomp */
+};
+
+/* NULL, or the name of the system call that failed, with errno.  Async-signal-safe, and fit for a child that shares its
+ * parent's memory: it calls the kernel and nothing else. */
+const char *confine(const struct confinement *confinement);
+
+#endif
