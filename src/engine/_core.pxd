@@ -98,6 +98,7 @@ cdef extern from "engine/_seccomp/filter.h" nogil:
         bint listens
         bint private_ipc
         bint private_pids
+        bint read_only
     size_t filter_build(const filter *filter, sock_filter *program)
     int filter_native()
 
@@ -108,6 +109,7 @@ cdef extern from "engine/_seccomp/confine.h" nogil:
     struct confinement:
         int ruleset
         sock_fprog program
+        bint bounds
 
 cdef extern from "engine/_seccomp/plan.h" nogil:
     enum access:

@@ -142,8 +142,8 @@ cdef class Sandbox:
     `rules` is a list of (path, access): absolute, resolved paths as bytes, and "read", "write" or "deny"; what no rule
     contains is invisible.  `network` is "full", "none", or "ports": then TCP to `connect` and listening on `bind`.
 
-    Raises ValueError when Landlock cannot say the rules, which then want namespaces (execnode-linux-sandbox): something
-    less below something more, or writing to the whole root.  `lacks` names the protections that this kernel cannot give;
+    Raises ValueError when Landlock cannot say the rules, which then want namespaces (execnode-linux-sandbox): anything
+    writable, or something hidden in what is visible.  `lacks` names the protections that this kernel cannot give;
     whoever uses the sandbox all the same has accepted their loss.
     """
 
@@ -158,6 +158,7 @@ cdef class Sandbox:
         cdef int abi = core.landlock_abi()
         cdef uint32_t lacks
         self.confinement.ruleset = -1
+        self.confinement.bounds = False
         plan.rules = <core.rule *>malloc((len(rules) + 1) * sizeof(core.rule))
         plan.rule_count, plan.missing_count = len(rules), 0
         plan.network = NETWORKS[network]
@@ -191,6 +192,7 @@ cdef class Sandbox:
         filter.network = NETWORKS[network]
         filter.listens = len(bind) > 0
         filter.private_ipc = filter.private_pids = False
+        filter.read_only = True
         self.confinement.program.len = core.filter_build(&filter, self.program)
         self.confinement.program.filter = self.program
 

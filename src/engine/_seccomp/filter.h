@@ -24,6 +24,7 @@ struct filter {
     bool listens;      /* with FILTER_TCP: listen(2) is allowed */
     bool private_ipc;  /* an IPC namespace of its own; else System V IPC and message queues are refused */
     bool private_pids; /* a PID namespace of its own; else other processes' limits are out of reach */
+    bool read_only;    /* nothing at all may be changed: modes, owners, times and attributes neither */
 };
 
 enum { FILTER_MAX = 512 };

@@ -112,6 +112,27 @@ static const struct row others[] = {
     {279, 239}, /* move_pages */
 };
 
+/* Where nothing may be changed: EROFS.  Landlock has rights for contents and names, and none for these. */
+static const struct row metadata[] = {
+    {92, ABSENT},  /* chown */
+    {93, 55},      /* fchown */
+    {94, ABSENT},  /* lchown */
+    {260, 54},     /* fchownat */
+    {132, ABSENT}, /* utime */
+    {235, ABSENT}, /* utimes */
+    {261, ABSENT}, /* futimesat */
+    {280, 88},     /* utimensat */
+    {188, 5},      /* setxattr */
+    {189, 6},      /* lsetxattr */
+    {190, 7},      /* fsetxattr */
+    {197, 14},     /* removexattr */
+    {198, 15},     /* lremovexattr */
+    {199, 16},     /* fremovexattr */
+    {463, 463},    /* setxattrat */
+    {466, 466},    /* removexattrat */
+    {469, 469},    /* file_setattr */
+};
+
 /* Those whose arguments decide; filter.c says how. */
 static const struct row sys_clone = {56, 220}, sys_unshare = {272, 97}, sys_ioctl = {16, 29},
                         sys_personality = {135, 92}, sys_socket = {41, 198}, sys_socketpair = {53, 199},

@@ -60,9 +60,9 @@ static const char *map_user(uid_t uid, gid_t gid)
 static void give_up_rights(const struct inside *inside)
 {
     const struct plan *plan = inside->launch->plan;
-    struct filter filter = {filter_native(), plan->network, plan->bind_count > 0, true, true};
+    struct filter filter = {filter_native(), plan->network, plan->bind_count > 0, true, true, false};
     struct sock_filter program[FILTER_MAX];
-    struct confinement confinement = {.ruleset = -1};
+    struct confinement confinement = {.ruleset = -1, .bounds = true};
     int abi = landlock_abi();
     if (abi > 0 && (confinement.ruleset = landlock_ruleset(plan, abi, true)) < 0)
         fail(inside->link, "landlock");

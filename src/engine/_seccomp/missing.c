@@ -26,6 +26,12 @@ static bool is_at(int fd, const char *path)
            there.st_dev == held.st_dev;
 }
 
+bool placeholder_is_at(const char *path)
+{
+    struct stat stat;
+    return lstat(path, &stat) == 0 && stat.st_mode == MARK;
+}
+
 static int open_placeholder(const char *path)
 {
     return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

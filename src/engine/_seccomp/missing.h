@@ -18,6 +18,9 @@ struct placeholder {
     int fd;           /* holds the lock; -1: not ours, somebody made it meanwhile */
 };
 
+/* Whether what is at `path` is one: then the name is missing, whatever lstat(2) says. */
+bool placeholder_is_at(const char *path);
+
 /* Make, or share, a placeholder.  False with errno. */
 bool placeholder_hold(const char *path, struct placeholder *placeholder);
 

@@ -124,13 +124,20 @@ static const char *make_hollow(struct build *b, int spot)
 
 /* ---- what is real ------------------------------------------------------------------------------------------------ */
 
-/* What is missing stays missing, and a rule for it grants nothing. */
+static bool may_be_missing(const struct build *b, const struct spot *spot)
+{
+    enum spot_kind around = spot->around < 0 ? b->spots->root : b->spots->list[spot->around].kind;
+    return (errno == ENOENT || errno == ENOTDIR || errno == EACCES) && (spot->kind == SPOT_WRITE || around != SPOT_WRITE);
+}
+
+/* What is missing stays missing, and a rule for it grants nothing.  But what was to be protected and has just gone could
+ * be made again by anybody inside. */
 static const char *clone_spots(struct build *b)
 {
     for (size_t i = 0; i < b->spots->count; i++) {
         const struct spot *spot = &b->spots->list[i];
         b->trees[i] = clone_tree(AT_FDCWD, spot->path, true);
-        if (b->trees[i] < 0 && errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+        if (b->trees[i] < 0 && !may_be_missing(b, spot))
             return spot->path;
         uint64_t attributes = ATTR_NOSUID | ATTR_NODEV | (spot->kind == SPOT_WRITE ? 0 : ATTR_RDONLY);
         if (b->trees[i] >= 0 && spot->kind != SPOT_HOLLOW && set_mounts(b->trees[i], "", attributes) < 0)

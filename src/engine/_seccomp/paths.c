@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/_seccomp/missing.h"
+
 static const char NO_MEMORY[] = "out of memory";
 
 bool path_list_add(struct path_list *paths, const char *path, enum access access)
@@ -103,6 +105,8 @@ static char *target_of(const char *link)
 static bool resolve(struct plan *plan, const struct rule *written, char **absent)
 {
     *absent = NULL;
+    if (placeholder_is_at(written->path)) /* another sandbox's */
+        return written->access == ACCESS_WRITE || (*absent = with_real_folder(written->path));
     char *real = realpath(written->path, NULL);
     if (real && !add_rule(plan, real, written->access))
         return false;

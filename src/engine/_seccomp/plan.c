@@ -83,17 +83,16 @@ void plan_sort(struct plan *plan)
     plan->rule_count = kept;
 }
 
-/* Landlock adds rights up on the way from the root to a file: below a folder it can give more and never less. */
+/* Landlock adds rights up on the way from the root to a file: below a folder it can give more and never less.  And it
+ * has no right for modes, owners and times, so that the filter has to refuse these everywhere, or nowhere. */
 bool plan_is_flat(const struct plan *plan)
 {
     if (plan->missing_count)
         return false;
     for (size_t i = 0; i < plan->rule_count; i++) {
         const struct rule *rule = &plan->rules[i], *around = plan_decides(plan, rule->path, true);
-        if (around && rule->access < around->access)
+        if (rule->access == ACCESS_WRITE || (around && rule->access < around->access))
             return false;
-        if (rule->access == ACCESS_WRITE && strcmp(rule->path, "/") == 0)
-            return false; /* /proc, /sys and device nodes are in it */
     }
     return true;
 }

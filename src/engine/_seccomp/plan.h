@@ -52,7 +52,8 @@ const struct rule *plan_decides(const struct plan *plan, const char *path, bool 
  * for one path one stays: deny beats write beats read. */
 void plan_sort(struct plan *plan);
 
-/* Whether Landlock and the filter can say all of a sorted plan, so that no namespace is needed. */
+/* Whether Landlock and the filter can say all of a sorted plan, so that no namespace is needed: nothing in it is
+ * writable, and nothing hidden lies in what is visible. */
 bool plan_is_flat(const struct plan *plan);
 
 /* A protection's name, as --accept-missing takes it, and what a person can do about it. */

@@ -93,9 +93,11 @@ static int run_flat(const struct options *options, char *const *argv)
         return EXIT_FAILED;
     if (chdir(options->cwd) < 0 && chdir("/") < 0)
         return failed(options, "chdir", errno);
-    struct filter filter = {filter_native(), options->plan.network, options->plan.bind_count > 0, false, false};
+    struct filter filter = {filter_native(), options->plan.network, options->plan.bind_count > 0, false, false,
+                            plan_is_flat(&options->plan)};
     struct sock_filter program[FILTER_MAX];
-    struct confinement confinement = {.ruleset = abi > 0 ? landlock_ruleset(&options->plan, abi, false) : -1};
+    struct confinement confinement = {.ruleset = abi > 0 ? landlock_ruleset(&options->plan, abi, false) : -1,
+                                      .bounds = true};
     if (abi > 0 && confinement.ruleset < 0)
         return failed(options, "landlock", errno);
     confinement.program = (struct sock_fprog){(unsigned short)filter_build(&filter, program), program};
