@@ -28,8 +28,8 @@ def main(uid: str, rules: str, *command: str) -> int:
     process = engine.spawn([argv[0]], argv, env, os.fsencode(os.getcwd()), sandbox=sandbox)
     after = 0
     while True:
-        records, after, _ = process.read(after, 1 << 20)
-        for _, stream, _, data in records:
+        records, _, _ = process.read(after, 1 << 20)
+        for after, stream, _, data in records:  # noqa: B007
             os.write(2 if stream == "stderr" else 1, data)
         if process.ended and not records:
             break
