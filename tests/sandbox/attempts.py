@@ -50,7 +50,7 @@ def put(path: str | Path, text: str = "x") -> None:
         file.write(text)
 
 
-# ---- files -----------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------
 
 
 @attempt
@@ -223,7 +223,7 @@ def read_inherited_descriptors(w: SimpleNamespace) -> None:
     raise PermissionError("there are none")
 
 
-# ---- devices and the kernel's own file systems ---------------------------------------------------------
+# ---- devices and the kernel's own file systems -------------------------------------------------
 
 
 @attempt
@@ -377,7 +377,7 @@ def open_debugfs(w: SimpleNamespace) -> None:
     os.open("/sys/kernel/debug/sched/features", os.O_WRONLY)
 
 
-# ---- namespaces and mounts -----------------------------------------------------------------------------
+# ---- namespaces and mounts ---------------------------------------------------------------------
 
 
 @attempt
@@ -456,7 +456,7 @@ def change_the_root(w: SimpleNamespace) -> None:
     os.chroot(w.workspace)
 
 
-# ---- other processes -----------------------------------------------------------------------------------
+# ---- other processes ---------------------------------------------------------------------------
 
 
 @attempt
@@ -567,7 +567,7 @@ def open_the_init(w: SimpleNamespace) -> None:
         os.readlink(f"/proc/1/fd/{name}")
 
 
-# ---- the kernel's doors --------------------------------------------------------------------------------
+# ---- the kernel's doors ------------------------------------------------------------------------
 
 
 @attempt
@@ -691,7 +691,7 @@ def own_a_file_of_others(w: SimpleNamespace) -> None:
 
 @attempt
 def push_into_the_terminal(w: SimpleNamespace) -> None:
-    master, terminal = os.openpty()
+    _, terminal = os.openpty()
     os.setsid() if os.getpid() != os.getsid(0) else None
     fcntl.ioctl(terminal, 0x540E, 0)
     fcntl.ioctl(terminal, 0x5412, b"x")
@@ -700,24 +700,24 @@ def push_into_the_terminal(w: SimpleNamespace) -> None:
 @attempt
 def push_with_high_bits(w: SimpleNamespace) -> None:
     """The kernel looks at the low half of the request alone."""
-    master, terminal = os.openpty()
+    _, terminal = os.openpty()
     if LIBC.ioctl(terminal, ctypes.c_ulong(0x5412 | 1 << 32), b"x") < 0:
         raise OSError(ctypes.get_errno(), "")
 
 
 @attempt
 def set_the_line_discipline(w: SimpleNamespace) -> None:
-    master, terminal = os.openpty()
+    _, terminal = os.openpty()
     fcntl.ioctl(terminal, 0x5423, array.array("i", [2]))
 
 
 @attempt
 def paste_into_the_console(w: SimpleNamespace) -> None:
-    master, terminal = os.openpty()
+    _, terminal = os.openpty()
     fcntl.ioctl(terminal, 0x541C, b"\x03")
 
 
-# ---- the network -----------------------------------------------------------------------------------------
+# ---- the network -------------------------------------------------------------------------------
 
 
 def has_socket(family: int, kind: int, protocol: int = 0) -> None:
@@ -803,7 +803,7 @@ def open_a_queue_outside(w: SimpleNamespace) -> None:
     syscall(240, 180, w.queue.encode(), os.O_RDWR, 0, None)
 
 
-# ---- paths within the workspace: only where there are namespaces -----------------------------------------
+# ---- paths within the workspace: only where there are namespaces -------------------------------
 
 
 @attempt

@@ -1,4 +1,4 @@
-"""An interpreter of classic BPF as seccomp uses it (seccomp(2)), and the numbers of system calls."""
+"""An interpreter of classic BPF as seccomp uses it, and the numbers of system calls."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Run a command in a child that the engine has sandboxed: `python fastpath.py UID RULES COMMAND...`.
+"""Run a command in a child that the engine has sandboxed: `fastpath.py UID RULES COMMAND...`.
 
 RULES is a JSON list of [path, access]; "network" may follow as a third kind: ["full", "network"].
 """
@@ -7,6 +7,7 @@ import json
 import os
 import select
 import sys
+from pathlib import Path
 
 from execnode.engine._pty import Engine, Sandbox
 
@@ -25,7 +26,7 @@ def main(uid: str, rules: str, *command: str) -> int:
     engine = Engine(memory_limit=1 << 20)
     argv = [os.fsencode(word) for word in command]
     env = [b"%b=%b" % pair for pair in os.environb.items()]
-    process = engine.spawn([argv[0]], argv, env, os.fsencode(os.getcwd()), sandbox=sandbox)
+    process = engine.spawn([argv[0]], argv, env, bytes(Path.cwd()), sandbox=sandbox)
     after = 0
     while True:
         records, _, _ = process.read(after, 1 << 20)

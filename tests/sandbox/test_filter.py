@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -23,30 +23,134 @@ EPERM, ENOSYS, EROFS = (ERRNO | e for e in (errno.EPERM, errno.ENOSYS, errno.ERO
 NEW_USER, CREAT, TMPFILE = 0x10000000, 0o100, 0o20200000
 FASTOPEN = 0x20000000
 
-REFUSED = """
-setns mount umount2 pivot_root chroot open_tree move_mount fsopen fsconfig fsmount fspick
-mount_setattr ptrace process_vm_readv process_vm_writev process_madvise process_mrelease kcmp
-pidfd_getfd io_uring_setup io_uring_enter io_uring_register bpf perf_event_open userfaultfd
-fanotify_init fanotify_mark add_key request_key keyctl open_by_handle_at kexec_load kexec_file_load
-reboot swapon swapoff acct quotactl quotactl_fd syslog create_module init_module delete_module
-get_kernel_syms query_module finit_module settimeofday clock_settime sethostname setdomainname
-vhangup iopl ioperm modify_ldt uselib sysfs _sysctl nfsservctl lookup_dcookie
-""".split()
+REFUSED = [
+    "setns",
+    "mount",
+    "umount2",
+    "pivot_root",
+    "chroot",
+    "open_tree",
+    "move_mount",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "fspick",
+    "mount_setattr",
+    "ptrace",
+    "process_vm_readv",
+    "process_vm_writev",
+    "process_madvise",
+    "process_mrelease",
+    "kcmp",
+    "pidfd_getfd",
+    "io_uring_setup",
+    "io_uring_enter",
+    "io_uring_register",
+    "bpf",
+    "perf_event_open",
+    "userfaultfd",
+    "fanotify_init",
+    "fanotify_mark",
+    "add_key",
+    "request_key",
+    "keyctl",
+    "open_by_handle_at",
+    "kexec_load",
+    "kexec_file_load",
+    "reboot",
+    "swapon",
+    "swapoff",
+    "acct",
+    "quotactl",
+    "quotactl_fd",
+    "syslog",
+    "create_module",
+    "init_module",
+    "delete_module",
+    "get_kernel_syms",
+    "query_module",
+    "finit_module",
+    "settimeofday",
+    "clock_settime",
+    "sethostname",
+    "setdomainname",
+    "vhangup",
+    "iopl",
+    "ioperm",
+    "modify_ldt",
+    "uselib",
+    "sysfs",
+    "_sysctl",
+    "nfsservctl",
+    "lookup_dcookie",
+]
 LACKING = ["clone3", "openat2"]
-IPC = """shmget shmat shmctl semget semop semctl semtimedop msgget msgsnd msgrcv msgctl
-mq_open mq_unlink""".split()
-OTHERS = "setpriority ioprio_set migrate_pages move_pages".split()
-METADATA = """chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes futimesat
-utimensat setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr""".split()
+IPC = [
+    "shmget",
+    "shmat",
+    "shmctl",
+    "semget",
+    "semop",
+    "semctl",
+    "semtimedop",
+    "msgget",
+    "msgsnd",
+    "msgrcv",
+    "msgctl",
+    "mq_open",
+    "mq_unlink",
+]
+OTHERS = ["setpriority", "ioprio_set", "migrate_pages", "move_pages"]
+METADATA = [
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "chown",
+    "fchown",
+    "lchown",
+    "fchownat",
+    "utime",
+    "utimes",
+    "futimesat",
+    "utimensat",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
+]
 # Whose arguments decide; those of no consequence are in TABLE.
-ASKED = """open openat creat mknod mknodat chmod fchmod fchmodat fchmodat2 ioctl clone unshare
-personality socket socketpair connect listen sendto sendmsg sendmmsg prlimit64""".split()
+ASKED = [
+    "open",
+    "openat",
+    "creat",
+    "mknod",
+    "mknodat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "ioctl",
+    "clone",
+    "unshare",
+    "personality",
+    "socket",
+    "socketpair",
+    "connect",
+    "listen",
+    "sendto",
+    "sendmsg",
+    "sendmmsg",
+    "prlimit64",
+]
 
 Build = Callable[..., list[bpf.Instruction]]
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     if not shutil.which(os.environ.get("CC", "cc")):
         pytest.skip("no C compiler")
     program = tmp_path_factory.mktemp("filter") / "dump"
@@ -60,11 +164,11 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
             [program, *(str(int(word)) for word in words)], capture_output=True, check=True
         )
         rows = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-        filter = [(code, jt, jf, k) for code, jt, jf, k in rows]
-        bpf.check(filter)
-        return filter
+        built = [(code, jt, jf, k) for code, jt, jf, k in rows]
+        bpf.check(built)
+        return built
 
-    yield build
+    return build
 
 
 @pytest.fixture(params=ARCHES)
@@ -243,9 +347,7 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("name", "args", "wanted"), ARGUMENTS)
-def test_arguments(
-    build: Build, arch: str, name: str, args: tuple[int, ...], wanted: int
-) -> None:
+def test_arguments(build: Build, arch: str, name: str, args: tuple[int, ...], wanted: int) -> None:
     if name not in bpf.numbers(arch):
         pytest.skip(f"{arch} has no {name}")
     assert verdict(build(arch, FULL, False, True, True, False), arch, name, *args) == wanted

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from execnode.engine.guardian import HELPER
 
@@ -107,32 +107,31 @@ class World:
         }
 
     @property
-    def user(self) -> dict[str, object]:
+    def user(self) -> dict[str, Any]:
         """How subprocess becomes the user."""
         if self.uid == os.geteuid():
             return {}
         return {"user": self.uid, "group": self.uid, "extra_groups": []}
 
     def start(
-        self, options: Sequence[str | Path], command: Sequence[str | Path], **more: object
+        self, options: Sequence[object], command: Sequence[object], **more: Any
     ) -> subprocess.Popen[str]:
         """The helper, by hand, in the workspace."""
-        words = ["execnode-linux-sandbox", *options, "--", *command]
-        arguments = {"cwd": self.workspace, "text": True, **self.user, **more}
-        return subprocess.Popen(words, executable=self.helper, **arguments)  # type: ignore[call-overload,no-any-return]
+        words = words_of(["execnode-linux-sandbox", *options, "--", *command])
+        environment = {**os.environ, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+        arguments: dict[str, Any] = {
+            "cwd": self.workspace, "env": environment, "text": True, **self.user, **more,
+        }  # fmt: skip
+        return subprocess.Popen(words, executable=self.helper, **arguments)
 
     def run(
-        self, options: Sequence[str | Path], *command: str | Path, **more: object
+        self, options: Sequence[object], *command: object, **more: Any
     ) -> subprocess.CompletedProcess[str]:
         """The same, to its end."""
-        with self.start(
-            options,
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **more,
-        ) as process:
+        streams: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+        }  # fmt: skip
+        with self.start(options, command, **{**streams, **more}) as process:
             try:
                 out, err = process.communicate(timeout=30)
             except BaseException:
@@ -140,19 +139,17 @@ class World:
                 raise
         return subprocess.CompletedProcess(words_of(command), process.returncode, out, err)
 
-    def shell(
-        self, options: Sequence[str | Path], script: str
-    ) -> subprocess.CompletedProcess[str]:
+    def shell(self, options: Sequence[object], script: str) -> subprocess.CompletedProcess[str]:
         """A shell script in the sandbox."""
         return self.run(options, "sh", "-c", script)
 
     def run_fast(
-        self, rules: Sequence[tuple[str | Path, str]], *command: str | Path
+        self, rules: Sequence[tuple[object, str]], *command: object
     ) -> subprocess.CompletedProcess[str]:
         """A command on the engine's fast path."""
         listed = json.dumps([[str(path), access] for path, access in rules])
         return subprocess.run(
-            [sys.executable, HERE / "fastpath.py", str(self.uid), listed, *command],
+            [sys.executable, HERE / "fastpath.py", str(self.uid), listed, *words_of(command)],
             cwd=self.workspace,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -171,5 +168,5 @@ class World:
         shutil.rmtree(folder)
 
 
-def words_of(command: Sequence[str | Path]) -> list[str]:
+def words_of(command: Sequence[object]) -> list[str]:
     return [str(word) for word in command]

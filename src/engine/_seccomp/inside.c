@@ -109,7 +109,7 @@ void exec_program(const char *program, char *const *argv)
 }
 
 /* In the child of a vfork(2): shares init's memory until the exec. */
-__attribute__((noreturn)) static void become_program(const struct inside *inside, int *error)
+__attribute__((noreturn)) static void become_program(const struct inside *inside, volatile int *error)
 {
     setpgid(0, 0);
     if (inside->terminal >= 0)
@@ -128,7 +128,7 @@ static pid_t start_program(const struct inside *inside)
     volatile int error = 0;
     pid_t pid = vfork();
     if (pid == 0)
-        become_program(inside, (int *)&error);
+        become_program(inside, &error);
     if (pid < 0)
         fail(inside->link, "fork");
     if (error) {

@@ -75,9 +75,10 @@ static bool start(struct outside *o, struct note *note)
     o->link = ends[0];
     if (o->init < 0)
         return false;
-    if (o->launch->keeper >= 0)
-        keeper_watch(o->launch->keeper, o->init);
-    send_order(o->link, ORDER_GO);
+    if (o->launch->keeper < 0 || keeper_watch(o->launch->keeper, o->init))
+        send_order(o->link, ORDER_GO); /* else init ends as soon as the link is closed */
+    else
+        shutdown(o->link, SHUT_WR);
     return true;
 }
 

@@ -16,6 +16,7 @@
 struct placeholder {
     const char *path; /* what there is now is read-only, whoever made it */
     int fd;           /* holds the lock; -1: not ours, somebody made it meanwhile */
+    bool made;        /* by us: others may be unable to remove it, as in /tmp */
 };
 
 /* Whether what is at `path` is one: then the name is missing, whatever lstat(2) says. */
@@ -30,9 +31,15 @@ void placeholders_sweep(struct placeholder *list, size_t count);
 /* Remove what is a placeholder at `path` and held by nobody.  True if there is none left. */
 bool placeholder_sweep(const char *path);
 
+/* A list that the keeper sees too, or NULL with errno.  Never freed. */
+struct placeholder *placeholders_new(size_t count);
+
 /* Start the keeper of the paths in `list`, which may not exist yet.  It sweeps when the descriptor returned is closed,
- * by the death of its owner too, and the process named to it by keeper_watch() is gone.  -1 with errno. */
+ * by the death of its owner too, and the process named to it by keeper_watch() is gone; and for those that were `made`
+ * here it waits until nobody else holds them.  -1 with errno. */
 int keeper_start(struct placeholder *list, size_t count);
+
+/* Name the process, and wait until no signal to it reaches the keeper. */
 bool keeper_watch(int keeper, pid_t pid);
 
 #endif

@@ -198,7 +198,8 @@ static bool make_device(struct build *b, int index)
     if (make_node(b, path, node.st_rdev))
         return true;
     b->devices[index] = clone_tree(AT_FDCWD, host, false);
-    return b->devices[index] >= 0 && mknodat(b->scratch, path, S_IFREG | 0666, 0) == 0;
+    /* A copy of what is read-only and without devices by now. */
+    return b->devices[index] >= 0 && clear_mount(b->devices[index], ATTR_RDONLY | ATTR_NODEV) == 0 && mknodat(b->scratch, path, S_IFREG | 0666, 0) == 0;
 }
 
 static const char *make_dev(struct build *b)

@@ -164,7 +164,7 @@ static int hold_missing(struct options *options, struct placeholder *list)
         return -1;
     plan->rules = rules;
     for (size_t i = 0; i < count; i++)
-        list[i] = (struct placeholder){plan->missing[i], -1};
+        list[i] = (struct placeholder){plan->missing[i], -1, false};
     int keeper = keeper_start(list, count);
     for (size_t i = 0; keeper >= 0 && i < count; i++) {
         if (!placeholder_hold(plan->missing[i], &list[i])) {
@@ -197,7 +197,7 @@ static int run_namespaced(struct options *options, char *const *argv)
     struct note note;
     uint32_t losses = landlock_lacks(&options->plan, landlock_abi(), true);
     size_t count = options->plan.missing_count;
-    struct placeholder *held = calloc(count + 1, sizeof *held);
+    struct placeholder *held = placeholders_new(count);
     int keeper = -1;
     if (!bears(options, losses))
         return EXIT_FAILED;

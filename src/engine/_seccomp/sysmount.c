@@ -52,6 +52,11 @@ int set_mounts(int folder, const char *path, uint64_t attributes)
     return change(folder, path, RECURSIVE, (struct attr){.set = attributes});
 }
 
+int clear_mount(int tree, uint64_t attributes)
+{
+    return change(tree, "", 0, (struct attr){.clear = attributes});
+}
+
 int make_all_private(void)
 {
     return change(AT_FDCWD, "/", RECURSIVE, (struct attr){.propagation = MS_PRIVATE});

@@ -24,6 +24,9 @@ int put_tree(int tree, const char *path);
 int set_mount(int folder, const char *path, uint64_t attributes);
 int set_mounts(int folder, const char *path, uint64_t attributes);
 
+/* Take attributes away again from the mount of a descriptor. */
+int clear_mount(int tree, uint64_t attributes);
+
 /* What is mounted from now on stays in this mount namespace, and what others mount stays out. */
 int make_all_private(void);
 
