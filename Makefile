@@ -96,5 +96,6 @@ $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
 $(BUILT): $(VENV)/.installed $(C_SOURCES) $(C_HEADERS) $(CYTHON)
 	@echo "compiling the core"
 	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@install -m 755 src/engine/_seccomp/execnode-helper $(BIN)/execnode-linux-sandbox
 	@rm -f build/.built*
 	@touch $@

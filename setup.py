@@ -12,6 +12,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.install_scripts import install_scripts
 from setuptools.errors import LinkError
 from setuptools.modified import newer_group
 
@@ -44,6 +45,17 @@ HEADERS = [str(path) for path in sorted(SRC.rglob("*.h"))]
 
 class Program(Extension):
     """A C program that ships inside the package."""
+
+
+class InstallScripts(install_scripts):
+    """`install_scripts`, which also puts the helper on PATH under the name that people use."""
+
+    def run(self) -> None:
+        super().run()
+        build = self.get_finalized_command("build_ext")
+        for program in programs():
+            path = Path(build.get_ext_fullpath(program.name))
+            self.write_script("execnode-linux-sandbox", path.read_bytes(), "b")
 
 
 class BuildExt(build_ext):
@@ -105,6 +117,10 @@ def programs() -> list[Program]:
     ]
 
 
+# What a spawned child does to itself, without a helper.
+CONFINE = [f"src/engine/_seccomp/{name}.c" for name in ("confine", "filter", "landlock", "plan")]
+
+
 def compiled(name: str, *c_files: str) -> Extension:
     return Extension(
         f"{PACKAGE}.engine.{name}",
@@ -116,7 +132,7 @@ def compiled(name: str, *c_files: str) -> Extension:
     )
 
 
-core = compiled("_pty", *sources("engine/core"))
+core = compiled("_pty", *sources("engine/core"), *CONFINE)
 files = compiled("_files", "src/engine/core/crc32c.c")
 
 setup(
@@ -130,5 +146,5 @@ setup(
         ),
         *programs(),
     ],
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "install_scripts": InstallScripts},
 )

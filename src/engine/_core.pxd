@@ -1,5 +1,5 @@
 # The C core as Cython sees it; each header says what its functions do.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from posix.types cimport pid_t
 
 cdef extern from "sys/resource.h" nogil:
@@ -84,6 +84,61 @@ cdef extern from "engine/core/blob.h" nogil:
     void blob_free(blob *blob)
     void blob_truncate(blob *blob, size_t length)
 
+cdef extern from "engine/_seccomp/filter.h" nogil:
+    const size_t FILTER_MAX
+    enum filter_network:
+        FILTER_FULL
+        FILTER_TCP
+        FILTER_NONE
+    struct sock_filter:
+        pass
+    struct filter:
+        int arch
+        filter_network network
+        bint listens
+        bint private_ipc
+        bint private_pids
+        bint read_only
+    size_t filter_build(const filter *filter, sock_filter *program)
+    int filter_native()
+
+cdef extern from "engine/_seccomp/confine.h" nogil:
+    struct sock_fprog:
+        unsigned short len
+        sock_filter *filter
+    struct confinement:
+        int ruleset
+        sock_fprog program
+        bint bounds
+
+cdef extern from "engine/_seccomp/plan.h" nogil:
+    enum access:
+        ACCESS_DENY
+        ACCESS_READ
+        ACCESS_WRITE
+    enum protection:
+        PROTECTIONS
+    struct rule:
+        const char *path
+        access access
+    struct plan:
+        rule *rules
+        size_t rule_count
+        size_t missing_count
+        filter_network network
+        uint16_t *connect_ports
+        uint16_t *bind_ports
+        size_t connect_count
+        size_t bind_count
+    void plan_sort(plan *plan)
+    bint plan_is_flat(const plan *plan)
+    const char *protection_name(protection protection)
+
+cdef extern from "engine/_seccomp/landlock.h" nogil:
+    int landlock_abi()
+    uint32_t landlock_lacks(const plan *plan, int abi, bint namespaced)
+    int landlock_ruleset(const plan *plan, int abi, bint namespaced)
+
 cdef extern from "engine/core/spawn.h" nogil:
     enum spawn_stage:
         SPAWN_OK
@@ -103,6 +158,7 @@ cdef extern from "engine/core/spawn.h" nogil:
         bint stdin_pipe
         int cgroup_fd
         bint outlive
+        const confinement *confinement
     const char *spawn_stage_name(spawn_stage stage)
 
 cdef extern from "engine/core/pty.h" nogil:

@@ -66,6 +66,24 @@ class SpawnError(OSError):
     stage: str
     def __init__(self, stage: str, number: int) -> None: ...
 
+ACCESSES: Final[dict[str, int]]
+NETWORKS: Final[dict[str, int]]
+
+def landlock_abi() -> int: ...
+
+@final
+class Sandbox:
+    def __new__(
+        cls,
+        rules: list[tuple[bytes, Literal["deny", "read", "write"]]],
+        *,
+        network: Literal["full", "ports", "none"] = "none",
+        connect: list[int] = ...,
+        bind: list[int] = ...,
+    ) -> Sandbox: ...
+    @property
+    def lacks(self) -> tuple[str, ...]: ...
+
 @final
 class Engine:
     waited_for: bool
@@ -104,6 +122,7 @@ class Engine:
         memory: int = ...,
         hashers: dict[int, _Hasher] | None = None,
         outlive: bool = False,
+        sandbox: Sandbox | None = None,
     ) -> Process: ...
     def close(self) -> None: ...
 

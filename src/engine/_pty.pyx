@@ -11,8 +11,11 @@ import os
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport errno as errno_value
 from libc.stdlib cimport free, malloc
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from posix.unistd cimport close as close_fd
 
 from execnode.engine cimport _core as core
 
@@ -51,7 +54,7 @@ class SpawnError(OSError):
     """A process could not be started.
 
     `errno` and `strerror` as in OSError; `stage` names what was being done, after the system call or the thing made:
-    pipe, pty, clone, setsid, terminal, stdio, chdir, setrlimit or execve.
+    pipe, pty, clone, setsid, terminal, stdio, chdir, setrlimit, sandbox or execve.
     """
 
     stage: str
@@ -108,6 +111,94 @@ cdef void update_hashers(void *arg, int stream, const void *data, size_t length)
         process.hashers[stream].update(<const char[:length]><const char *>data)
     except BaseException as error:  # kept for digest(): there is nobody to raise it to here
         process.hash_error = error
+
+
+ACCESSES = {"deny": core.ACCESS_DENY, "read": core.ACCESS_READ, "write": core.ACCESS_WRITE}
+NETWORKS = {"full": core.FILTER_FULL, "ports": core.FILTER_TCP, "none": core.FILTER_NONE}
+
+
+def landlock_abi():
+    """The version of Landlock's ABI that the kernel has, 0 when it has none; at most the highest known here."""
+    return core.landlock_abi()
+
+
+cdef uint16_t *ports(list numbers) except? NULL:
+    cdef uint16_t *array = <uint16_t *>malloc((len(numbers) + 1) * sizeof(uint16_t))
+    cdef Py_ssize_t i
+    if array == NULL:
+        raise MemoryError
+    try:
+        for i in range(len(numbers)):
+            array[i] = numbers[i]
+    except BaseException:
+        free(array)
+        raise
+    return array
+
+
+cdef class Sandbox:
+    """What a child gives up before it runs, by Landlock and seccomp alone: built once, used for any number of spawns.
+
+    `rules` is a list of (path, access): absolute, resolved paths as bytes, and "read", "write" or "deny"; what no rule
+    contains is invisible.  `network` is "full", "none", or "ports": then TCP to `connect` and listening on `bind`.
+
+    Raises ValueError when Landlock cannot say the rules, which then want namespaces (execnode-linux-sandbox): anything
+    writable, or something hidden in what is visible.  `lacks` names the protections that this kernel cannot give;
+    whoever uses the sandbox all the same has accepted their loss.
+    """
+
+    cdef core.confinement confinement
+    cdef core.sock_filter program[512]  # FILTER_MAX
+    cdef readonly tuple lacks
+
+    def __cinit__(self, list rules not None, *, str network="none", list connect=[], list bind=[]):
+        cdef core.plan plan
+        cdef core.filter filter
+        cdef Py_ssize_t i
+        cdef int abi = core.landlock_abi()
+        cdef uint32_t lacks
+        self.confinement.ruleset = -1
+        self.confinement.bounds = False
+        plan.rules = <core.rule *>malloc((len(rules) + 1) * sizeof(core.rule))
+        plan.rule_count, plan.missing_count = len(rules), 0
+        plan.network = NETWORKS[network]
+        plan.connect_ports = plan.bind_ports = NULL
+        try:
+            if plan.rules == NULL:
+                raise MemoryError
+            for i, (path, access) in enumerate(rules):
+                if type(path) is not bytes or not path.startswith(b"/") or b"\0" in path:
+                    raise ValueError("a rule's path must be absolute, as bytes without NUL")
+                plan.rules[i].path = PyBytes_AS_STRING(path)
+                plan.rules[i].access = ACCESSES[access]
+            plan.connect_ports, plan.connect_count = ports(connect), len(connect)
+            plan.bind_ports, plan.bind_count = ports(bind), len(bind)
+            core.plan_sort(&plan)
+            if not core.plan_is_flat(&plan):
+                raise ValueError("Landlock cannot say these rules")
+            lacks = core.landlock_lacks(&plan, abi, False)
+            self.lacks = tuple(
+                core.protection_name(<core.protection>i).decode()
+                for i in range(<int>core.PROTECTIONS) if lacks & 1 << i)
+            if abi:
+                self.confinement.ruleset = core.landlock_ruleset(&plan, abi, False)
+                if self.confinement.ruleset < 0:
+                    raise OSError(errno_value, os.strerror(errno_value))
+        finally:
+            free(plan.rules)
+            free(plan.connect_ports)
+            free(plan.bind_ports)
+        filter.arch = core.filter_native()
+        filter.network = NETWORKS[network]
+        filter.listens = len(bind) > 0
+        filter.private_ipc = filter.private_pids = False
+        filter.read_only = True
+        self.confinement.program.len = core.filter_build(&filter, self.program)
+        self.confinement.program.filter = self.program
+
+    def __dealloc__(self):
+        if self.confinement.ruleset >= 0:
+            close_fd(self.confinement.ruleset)
 
 
 cdef class Engine:
@@ -252,7 +343,8 @@ cdef class Engine:
 
     def spawn(self, list paths not None, list argv not None, list env not None, bytes cwd not None, *, size=None,
               bint stdin=False, int cgroup_fd=-1, dict rlimits=None, bint drop_oldest=False,
-              uint64_t retention=1 << 20, size_t memory=1 << 20, dict hashers=None, bint outlive=False):
+              uint64_t retention=1 << 20, size_t memory=1 << 20, dict hashers=None, bint outlive=False,
+              Sandbox sandbox=None):
         """Start a process (see core/spawn.h) and return its Process.
 
         `paths` are the programs to try in order, `argv` and `env` (b"NAME=value") what the program sees, `cwd` its
@@ -260,7 +352,7 @@ cdef class Engine:
         hard), where -1 is no limit, as in the resource module.
         `retention` bytes of output are kept, up to `memory` of them in memory.  `hashers` maps a stream's number
         (its index in STREAMS) to a hashlib object that gets every byte; without, streams get a CRC-32C.
-        `outlive`: it is not killed with the thread that starts it.  Raises SpawnError.
+        `outlive`: it is not killed with the thread that starts it.  `sandbox`: what it gives up.  Raises SpawnError.
         """
         self.usable()
         cdef core.spawn_plan plan
@@ -298,6 +390,7 @@ cdef class Engine:
             plan.stdin_pipe = stdin
             plan.cgroup_fd = cgroup_fd
             plan.outlive = outlive
+            plan.confinement = &sandbox.confinement if sandbox is not None else NULL
             kept.policy = core.LOG_DROP_OLDEST if drop_oldest else core.LOG_BLOCK
             kept.bytes = retention
             kept.memory = memory

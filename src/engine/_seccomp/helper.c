@@ -10,6 +10,7 @@ static const struct applet {
     int (*main)(int argc, char **argv);
 } applets[] = {
     {"execnode-guardian", guardian_main},
+    {"execnode-linux-sandbox", sandbox_main},
     {"execnode-probe", probe_main},
 };
 
@@ -31,5 +32,6 @@ int main(int argc, char **argv)
             return applets[i].main(argc, argv);
     return usage("This program does what the name it is called by says (argv[0]); it knows\n"
                  "  execnode-guardian --cgroup DIR | --lineage LOW HIGH\n"
+                 "  execnode-linux-sandbox [OPTION...] -- COMMAND [ARG...]\n"
                  "  execnode-probe [--cgroup DIR]\n");
 }

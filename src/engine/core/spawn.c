@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/_seccomp/confine.h"
 #include "engine/core/pty.h"
 
 #define STACK_SIZE 65536
@@ -26,7 +27,7 @@ const char *spawn_stage_name(enum spawn_stage stage)
         [SPAWN_OK] = "ok",           [SPAWN_PIPE] = "pipe",         [SPAWN_PTY] = "pty",
         [SPAWN_CLONE] = "clone",     [SPAWN_SESSION] = "setsid",    [SPAWN_TERMINAL] = "terminal",
         [SPAWN_STDIO] = "stdio",     [SPAWN_CHDIR] = "chdir",       [SPAWN_RLIMIT] = "setrlimit",
-        [SPAWN_EXEC] = "execve",
+        [SPAWN_SANDBOX] = "sandbox",   [SPAWN_EXEC] = "execve",
     };
     return names[stage];
 }
@@ -84,6 +85,15 @@ ON_CHILD_STACK static void child_signals(void)
     pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
+ON_CHILD_STACK static void child_close_files(void)
+{
+    if (syscall(SYS_close_range, 3, ~0U, 0) == 0)
+        return;
+    long limit = sysconf(_SC_OPEN_MAX); /* a kernel before 5.9 */
+    for (int fd = 3; fd < limit; fd++)
+        close(fd);
+}
+
 /* execvp(3)'s rule: a program that may not be run is remembered, but a later folder may hold one that may. */
 ON_CHILD_STACK static void child_exec(const struct spawn_plan *plan)
 {
@@ -116,16 +126,18 @@ ON_CHILD_STACK static int child_main(void *arg)
             child_fail(child, SPAWN_STDIO);
     if (plan->tty && ioctl(0, TIOCSCTTY, 0) < 0)
         child_fail(child, SPAWN_TERMINAL);
-    if (syscall(SYS_close_range, 3, ~0U, 0) < 0) {
-        long limit = sysconf(_SC_OPEN_MAX); /* a kernel before 5.9 */
-        for (int fd = 3; fd < limit; fd++)
-            close(fd);
-    }
+    if (!plan->confinement)
+        child_close_files();
     if (chdir(plan->cwd) < 0)
         child_fail(child, SPAWN_CHDIR);
     for (size_t i = 0; i < plan->rlimit_count; i++)
         if (setrlimit(plan->rlimits[i].resource, &plan->rlimits[i].limit) < 0)
             child_fail(child, SPAWN_RLIMIT);
+    if (plan->confinement) { /* last: it takes the right to raise a limit, and needs its ruleset */
+        if (confine(plan->confinement))
+            child_fail(child, SPAWN_SANDBOX);
+        child_close_files();
+    }
     child_signals();
     child_exec(plan);
     child_fail(child, SPAWN_EXEC);

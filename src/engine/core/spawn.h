@@ -24,9 +24,12 @@ enum spawn_stage {
     SPAWN_STDIO,
     SPAWN_CHDIR,
     SPAWN_RLIMIT,
+    SPAWN_SANDBOX,
     SPAWN_EXEC,
     SPAWN_STAGES
 };
+
+struct confinement;
 
 struct spawn_rlimit {
     int resource; /* RLIMIT_* */
@@ -45,6 +48,7 @@ struct spawn_plan {
     bool stdin_pipe;           /* without a terminal: a pipe instead of /dev/null */
     int cgroup_fd;             /* folder of the cgroup v2 to start in, or -1 */
     bool outlive;              /* not killed with the thread that starts it */
+    const struct confinement *confinement; /* what it gives up before it runs, or NULL; see _seccomp/confine.h */
 };
 
 struct spawned {

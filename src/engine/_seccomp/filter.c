@@ -1,0 +1,352 @@
+/* See filter.h.
+ *
+ * What is to happen is first a list of calls, sorted by number, then of the ranges between them, and then a binary
+ * search tree of these.  When a filter is installed, the kernel tries every number on it, to find those that are allowed
+ * whatever their arguments, for which it then runs nothing (since Linux 5.11): in a plain list of comparisons that trial
+ * would take longer than all else that starts a program.
+ */
+#define _GNU_SOURCE
+#include "engine/_seccomp/filter.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/fs.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "engine/_seccomp/filter_table.h"
+
+enum {
+    X32_BIT = 0x40000000,
+    NEW_NAMESPACE = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |
+                    CLONE_NEWNET | CLONE_NEWTIME,
+    /* Group and user of a file may outlive the sandbox, and then lend their rights to whoever runs it. */
+    LENDS_RIGHTS = S_ISUID | S_ISGID,
+    CREATES = O_CREAT | (O_TMPFILE & ~O_DIRECTORY),
+    SOCKET_TYPE = 0xf, /* the rest is SOCK_CLOEXEC and SOCK_NONBLOCK */
+    CONSOLE_FIRST = 0x4B00, /* linux/kd.h: fonts and key maps of the virtual consoles */
+    CONSOLE_LAST = 0x4BFF,
+    PERSONALITY_QUERY = -1,
+};
+
+static const uint32_t REFUSE = SECCOMP_RET_ERRNO | EPERM, LACK = SECCOMP_RET_ERRNO | ENOSYS,
+                      READ_ONLY = SECCOMP_RET_ERRNO | EROFS, ALLOW = SECCOMP_RET_ALLOW;
+
+struct writer {
+    struct sock_filter *program;
+    size_t count;
+};
+
+/* One call and what becomes of it: a verdict, or one that a look at its arguments gives. */
+struct entry {
+    int number;
+    uint32_t verdict;
+    void (*test)(struct writer *w, int argument, uint32_t bits); /* writes a test that ends with a return; or NULL */
+    int argument;
+    uint32_t bits;
+};
+
+enum { ENTRIES_MAX = 256 };
+
+struct entries {
+    struct entry list[ENTRIES_MAX];
+    size_t count;
+    enum filter_arch arch;
+};
+
+/* ---- instructions ------------------------------------------------------------------------------------------------ */
+
+static void put(struct writer *w, uint16_t code, uint32_t k, uint8_t jt, uint8_t jf)
+{
+    assert(w->count < FILTER_MAX);
+    w->program[w->count++] = (struct sock_filter){code, jt, jf, k};
+}
+
+static void put_return(struct writer *w, uint32_t verdict)
+{
+    put(w, BPF_RET | BPF_K, verdict, 0, 0);
+}
+
+static void load(struct writer *w, size_t offset)
+{
+    put(w, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
+}
+
+/* The low half of an argument; both architectures are little-endian.  All arguments looked at are int or unsigned int
+ * to the kernel, which ignores the other half. */
+static void load_argument(struct writer *w, int number)
+{
+    load(w, offsetof(struct seccomp_data, args) + 8 * (size_t)number);
+}
+
+/* `verdict` if the test holds for what was loaded, else go on. */
+static void return_if(struct writer *w, uint16_t test, uint32_t k, uint32_t verdict)
+{
+    put(w, BPF_JMP | test | BPF_K, k, 0, 1);
+    put_return(w, verdict);
+}
+
+static void return_unless(struct writer *w, uint16_t test, uint32_t k, uint32_t verdict)
+{
+    put(w, BPF_JMP | test | BPF_K, k, 1, 0);
+    put_return(w, verdict);
+}
+
+/* ---- tests of arguments ------------------------------------------------------------------------------------------ */
+
+/* Refused if an argument has one of these bits. */
+static void test_bits(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_if(w, BPF_JSET, bits, REFUSE);
+    put_return(w, ALLOW);
+}
+
+/* Refused unless an argument is 0. */
+static void test_zero(struct writer *w, int argument, uint32_t bits)
+{
+    (void)bits;
+    load_argument(w, argument);
+    return_if(w, BPF_JEQ, 0, ALLOW);
+    put_return(w, REFUSE);
+}
+
+/* `bits`: whether attributes of files may not be changed. */
+static void test_ioctl(struct writer *w, int argument, uint32_t bits)
+{
+    static const uint32_t requests[] = {
+        TIOCSTI,   /* types into the terminal what the shell outside then reads */
+        TIOCLINUX, /* pastes into it */
+        TIOCSETD,  /* loads another line discipline */
+        TIOCCONS,  /* takes the console's output */
+    };
+    static const uint32_t attributes[] = {FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_SETVERSION, FS_IOC_FSSETXATTR};
+    load_argument(w, argument);
+    for (size_t i = 0; bits && i < sizeof attributes / sizeof *attributes; i++)
+        return_if(w, BPF_JEQ, attributes[i], READ_ONLY);
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+        return_if(w, BPF_JEQ, requests[i], REFUSE);
+    return_if(w, BPF_JGT, CONSOLE_LAST, ALLOW);
+    return_if(w, BPF_JGE, CONSOLE_FIRST, REFUSE);
+    put_return(w, ALLOW);
+}
+
+static void test_personality(struct writer *w, int argument, uint32_t bits)
+{
+    (void)bits;
+    load_argument(w, argument);
+    return_if(w, BPF_JEQ, 0, ALLOW);
+    return_if(w, BPF_JEQ, (uint32_t)PERSONALITY_QUERY, ALLOW);
+    put_return(w, REFUSE);
+}
+
+/* The flags are in `argument` and the mode in the next; without O_CREAT that is whatever the register holds. */
+static void test_open(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_unless(w, BPF_JSET, CREATES, ALLOW);
+    test_bits(w, argument + 1, bits);
+}
+
+static void test_mknod(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_if(w, BPF_JSET, bits, REFUSE);
+    put(w, BPF_ALU | BPF_AND | BPF_K, S_IFMT, 0, 0);
+    return_if(w, BPF_JEQ, S_IFCHR, REFUSE);
+    return_if(w, BPF_JEQ, S_IFBLK, REFUSE);
+    put_return(w, ALLOW);
+}
+
+/* Only the Unix family, and of that no datagrams: these go to any name without a connect(2). */
+static void test_unix_only(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_unless(w, BPF_JEQ, AF_UNIX, REFUSE);
+    load_argument(w, argument + 1);
+    put(w, BPF_ALU | BPF_AND | BPF_K, bits, 0, 0);
+    return_if(w, BPF_JEQ, SOCK_STREAM, ALLOW);
+    return_if(w, BPF_JEQ, SOCK_SEQPACKET, ALLOW);
+    put_return(w, REFUSE);
+}
+
+/* The Unix family, and TCP proper: Landlock's rules on ports hold for no other protocol (MPTCP, UDP). */
+static void test_unix_and_tcp(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_if(w, BPF_JEQ, AF_UNIX, ALLOW);
+    put(w, BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 2, 0);
+    return_unless(w, BPF_JEQ, AF_INET6, REFUSE);
+    load_argument(w, argument + 1);
+    put(w, BPF_ALU | BPF_AND | BPF_K, bits, 0, 0);
+    return_unless(w, BPF_JEQ, SOCK_STREAM, REFUSE);
+    load_argument(w, argument + 2);
+    return_if(w, BPF_JEQ, 0, ALLOW);
+    return_if(w, BPF_JEQ, IPPROTO_TCP, ALLOW);
+    put_return(w, REFUSE);
+}
+
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
+
+static void add(struct entries *entries, struct row row, struct entry entry)
+{
+    entry.number = entries->arch == FILTER_X86_64 ? row.x86_64 : row.arm64;
+    if (entry.number == ABSENT)
+        return;
+    assert(entries->count < ENTRIES_MAX);
+    size_t at = entries->count++;
+    for (; at > 0 && entries->list[at - 1].number > entry.number; at--)
+        entries->list[at] = entries->list[at - 1];
+    entries->list[at] = entry;
+}
+
+static void add_rows(struct entries *entries, const struct row *rows, size_t count, uint32_t verdict)
+{
+    for (size_t i = 0; i < count; i++)
+        add(entries, rows[i], (struct entry){.verdict = verdict});
+}
+
+#define ADD_ROWS(entries, rows, verdict) add_rows(entries, rows, sizeof(rows) / sizeof *(rows), verdict)
+
+static void add_modes(struct entries *entries, bool read_only)
+{
+    static const struct row *const chmods[] = {&sys_chmod, &sys_fchmod, &sys_fchmodat, &sys_fchmodat2};
+    for (size_t i = 0; i < sizeof chmods / sizeof *chmods; i++)
+        add(entries, *chmods[i], read_only ? (struct entry){.verdict = READ_ONLY}
+                                           : (struct entry){.test = test_bits, .argument = i < 2 ? 1 : 2,
+                                                            .bits = LENDS_RIGHTS});
+    if (read_only)
+        ADD_ROWS(entries, metadata, READ_ONLY);
+    add(entries, sys_open, (struct entry){.test = test_open, .argument = 1, .bits = LENDS_RIGHTS});
+    add(entries, sys_openat, (struct entry){.test = test_open, .argument = 2, .bits = LENDS_RIGHTS});
+    add(entries, sys_creat, (struct entry){.test = test_bits, .argument = 1, .bits = LENDS_RIGHTS});
+    add(entries, sys_mknod, (struct entry){.test = test_mknod, .argument = 1, .bits = LENDS_RIGHTS});
+    add(entries, sys_mknodat, (struct entry){.test = test_mknod, .argument = 2, .bits = LENDS_RIGHTS});
+}
+
+static void add_network(struct entries *entries, const struct filter *filter)
+{
+    if (filter->network == FILTER_NONE) {
+        add(entries, sys_socket, (struct entry){.test = test_unix_only, .bits = SOCKET_TYPE});
+        add(entries, sys_socketpair, (struct entry){.test = test_unix_only, .bits = SOCKET_TYPE});
+        /* No family is left but one whose names are files, and a read-only mount does not keep from connecting. */
+        add(entries, sys_connect, (struct entry){.verdict = REFUSE});
+    } else if (filter->network == FILTER_TCP) {
+        add(entries, sys_socket, (struct entry){.test = test_unix_and_tcp, .bits = SOCKET_TYPE});
+        if (!filter->listens) /* on a socket without a port it takes any */
+            add(entries, sys_listen, (struct entry){.verdict = REFUSE});
+        /* TCP Fast Open connects without connect(2), where Landlock does not look. */
+        add(entries, sys_sendto, (struct entry){.test = test_bits, .argument = 3, .bits = MSG_FASTOPEN});
+        add(entries, sys_sendmsg, (struct entry){.test = test_bits, .argument = 2, .bits = MSG_FASTOPEN});
+        add(entries, sys_sendmmsg, (struct entry){.test = test_bits, .argument = 3, .bits = MSG_FASTOPEN});
+    }
+}
+
+static void add_all(struct entries *entries, const struct filter *filter)
+{
+    ADD_ROWS(entries, refused, REFUSE);
+    ADD_ROWS(entries, absent, LACK);
+    add(entries, sys_clone, (struct entry){.test = test_bits, .argument = 0, .bits = NEW_NAMESPACE});
+    add(entries, sys_unshare, (struct entry){.test = test_bits, .argument = 0, .bits = NEW_NAMESPACE});
+    add(entries, sys_ioctl, (struct entry){.test = test_ioctl, .argument = 1, .bits = filter->read_only});
+    add(entries, sys_personality, (struct entry){.test = test_personality, .argument = 0});
+    add_modes(entries, filter->read_only);
+    add_network(entries, filter);
+    if (!filter->private_pids) {
+        add(entries, sys_prlimit64, (struct entry){.test = test_zero, .argument = 0});
+        ADD_ROWS(entries, others, REFUSE);
+    }
+    if (!filter->private_ipc)
+        ADD_ROWS(entries, ipc, LACK);
+}
+
+/* ---- the tree ---------------------------------------------------------------------------------------------------- */
+
+/* From `number` on, up to the next range, this is what becomes of a call. */
+struct ranges {
+    struct entry list[2 * ENTRIES_MAX + 2];
+    size_t count;
+};
+
+static void add_range(struct ranges *ranges, const struct entry *entry)
+{
+    const struct entry *last = ranges->count ? &ranges->list[ranges->count - 1] : NULL;
+    if (last && last->number == entry->number)
+        ranges->count--; /* nothing lay between two calls */
+    else if (last && !last->test && !entry->test && last->verdict == entry->verdict)
+        return;
+    ranges->list[ranges->count++] = *entry;
+}
+
+static void find_ranges(struct ranges *ranges, const struct entries *entries)
+{
+    add_range(ranges, &(struct entry){.number = 0, .verdict = ALLOW});
+    for (size_t i = 0; i < entries->count; i++) {
+        const struct entry *entry = &entries->list[i];
+        bool joins = i + 1 < entries->count && entries->list[i + 1].number == entry->number + 1;
+        add_range(ranges, entry);
+        if (!joins)
+            add_range(ranges, &(struct entry){.number = entry->number + 1, .verdict = ALLOW});
+    }
+    add_range(ranges, &(struct entry){.number = YOUNGEST + 1, .verdict = LACK});
+}
+
+static void put_tree(struct writer *w, const struct entry *ranges, size_t count)
+{
+    if (count == 1) {
+        if (ranges->test)
+            ranges->test(w, ranges->argument, ranges->bits);
+        else
+            put_return(w, ranges->verdict);
+        return;
+    }
+    size_t node = w->count, left = count / 2;
+    put(w, BPF_JMP | BPF_JGE | BPF_K, (uint32_t)ranges[left].number, 0, 0);
+    put_tree(w, ranges, left);
+    size_t size = w->count - node - 1;
+    if (size <= UINT8_MAX) {
+        w->program[node].jt = (uint8_t)size;
+    } else { /* farther than a comparison can jump */
+        put_return(w, ALLOW);
+        memmove(&w->program[node + 2], &w->program[node + 1], size * sizeof *w->program);
+        w->program[node + 1] = (struct sock_filter){BPF_JMP | BPF_JA, 0, 0, (uint32_t)size};
+        w->program[node].jf = 1;
+    }
+    put_tree(w, ranges + left, count - left);
+}
+
+size_t filter_build(const struct filter *filter, struct sock_filter program[FILTER_MAX])
+{
+    struct writer w = {.program = program};
+    struct entries entries = {.arch = filter->arch};
+    struct ranges ranges = {.count = 0};
+    add_all(&entries, filter);
+    find_ranges(&ranges, &entries);
+    load(&w, offsetof(struct seccomp_data, arch));
+    return_unless(&w, BPF_JEQ, filter->arch == FILTER_X86_64 ? AUDIT_ARCH_X86_64 : AUDIT_ARCH_AARCH64,
+                  SECCOMP_RET_KILL_PROCESS);
+    load(&w, offsetof(struct seccomp_data, nr));
+    if (filter->arch == FILTER_X86_64)
+        return_if(&w, BPF_JGE, X32_BIT, SECCOMP_RET_KILL_PROCESS);
+    put_tree(&w, ranges.list, ranges.count);
+    return w.count;
+}
+
+enum filter_arch filter_native(void)
+{
+#if defined(__x86_64__)
+    return FILTER_X86_64;
+#elif defined(__aarch64__)
+    return FILTER_ARM64;
+#else
+#error "the filter knows x86-64 and arm64"
+#endif
+}

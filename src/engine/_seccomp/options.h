@@ -1,0 +1,22 @@
+/* The command line of execnode-linux-sandbox, which is also how the engine hands a plan to it. */
+#ifndef EXECNODE_OPTIONS_H
+#define EXECNODE_OPTIONS_H
+
+#include "engine/_seccomp/plan.h"
+
+struct options {
+    struct plan plan;  /* sorted; its paths are real ones */
+    const char *cwd;
+    const char *arg0;  /* or NULL */
+    char **command;    /* NULL-terminated */
+    uint32_t accepted; /* protections whose loss is accepted: a set of 1 << enum protection */
+    int status_fd;     /* or -1 */
+    bool unrestricted; /* nothing is forbidden */
+};
+
+extern const char options_usage[];
+
+/* Read the command line and look the paths up.  NULL, or what is wrong with it: a sentence in a static buffer. */
+const char *options_parse(int argc, char **argv, struct options *options);
+
+#endif

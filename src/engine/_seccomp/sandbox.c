@@ -1,0 +1,249 @@
+/* execnode-linux-sandbox: runs a command that sees, changes and reaches only what its options list.
+ *
+ * Namespaces are the rule; where the kernel refuses them, Landlock and the filter do alone what they can say, and what
+ * they cannot is named and refused, unless its loss is accepted.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/_seccomp/confine.h"
+#include "engine/_seccomp/helper.h"
+#include "engine/_seccomp/landlock.h"
+#include "engine/_seccomp/launch.h"
+#include "engine/_seccomp/missing.h"
+#include "engine/_seccomp/options.h"
+
+enum {
+    EXIT_FAILED = 125,
+    EXIT_NOT_RUNNABLE = 126,
+    EXIT_NOT_FOUND = 127,
+};
+
+/* One line: to the status descriptor as STAGE ERRNO TEXT, else to stderr in words. */
+static void report(const struct options *options, const char *stage, int error, const char *text)
+{
+    char line[512];
+    int length;
+    if (options->status_fd >= 0)
+        length = snprintf(line, sizeof line, "%s %d %s\n", stage, error, text);
+    else
+        length = snprintf(line, sizeof line, "execnode-linux-sandbox: %s: %s\n", stage, text);
+    if (length >= (int)sizeof line) {
+        length = (int)sizeof line;
+        line[length - 1] = '\n';
+    }
+    if (write(options->status_fd >= 0 ? options->status_fd : STDERR_FILENO, line, (size_t)length) < 0)
+        return; /* nowhere is left to complain */
+}
+
+static int failed(const struct options *options, const char *stage, int error)
+{
+    report(options, stage, error, strerror(error));
+    return EXIT_FAILED;
+}
+
+static int not_executed(const struct options *options, int error)
+{
+    char text[300];
+    snprintf(text, sizeof text, "%.200s: %s", options->command[0], strerror(error));
+    report(options, "execve", error, text);
+    return error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE;
+}
+
+/* Whether all of these losses are accepted; those that are not are named, and those that are only to the status
+ * descriptor, as `lost 0 NAME`. */
+static bool bears(const struct options *options, uint32_t losses)
+{
+    bool bearable = true;
+    for (enum protection p = 0; p < PROTECTIONS; p++) {
+        char text[300];
+        if (!(losses & 1U << p))
+            continue;
+        if (options->accepted & 1U << p) {
+            if (options->status_fd >= 0)
+                report(options, "lost", 0, protection_name(p));
+            continue;
+        }
+        snprintf(text, sizeof text, "this kernel gives no %s: %s, or accept the loss (--accept-missing %s)",
+                 protection_name(p), protection_remedy(p), protection_name(p));
+        report(options, "protection", ENOSYS, text);
+        bearable = false;
+    }
+    return bearable;
+}
+
+/* ---- without namespaces ------------------------------------------------------------------------------------------ */
+
+static int run_flat(const struct options *options, char *const *argv)
+{
+    int abi = landlock_abi();
+    uint32_t losses = landlock_lacks(&options->plan, abi, false);
+    if (!plan_is_flat(&options->plan))
+        losses |= 1U << PROTECT_MOUNTS;
+    if (!bears(options, losses))
+        return EXIT_FAILED;
+    if (chdir(options->cwd) < 0 && chdir("/") < 0)
+        return failed(options, "chdir", errno);
+    struct filter filter = {filter_native(), options->plan.network, options->plan.bind_count > 0, false, false,
+                            plan_is_flat(&options->plan)};
+    struct sock_filter program[FILTER_MAX];
+    struct confinement confinement = {.ruleset = abi > 0 ? landlock_ruleset(&options->plan, abi, false) : -1,
+                                      .bounds = true};
+    if (abi > 0 && confinement.ruleset < 0)
+        return failed(options, "landlock", errno);
+    confinement.program = (struct sock_fprog){(unsigned short)filter_build(&filter, program), program};
+    const char *wrong = confine(&confinement);
+    if (wrong)
+        return failed(options, wrong, errno);
+    for (int fd = 3; fd < 1 << 10; fd++)
+        if (fd != options->status_fd)
+            close(fd);
+    exec_program(options->command[0], argv);
+    return not_executed(options, errno);
+}
+
+/* ---- with namespaces --------------------------------------------------------------------------------------------- */
+
+static bool may_mount(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {{0}, {0}};
+    return syscall(SYS_capget, &header, data) == 0 && data[0].effective & 1U << CAP_SYS_ADMIN;
+}
+
+/* A container may let a user namespace be made and forbid all that it is good for. */
+static bool are_refused(const struct note *note)
+{
+    static const char *const first_steps[] = {"clone", "mount_setattr", "/proc/self/setgroups", "/proc/self/uid_map",
+                                              "/proc/self/gid_map", "mount tmpfs"};
+    if (note->kind != NOTE_FAILED)
+        return false;
+    for (size_t i = 0; i < sizeof first_steps / sizeof *first_steps; i++)
+        if (strcmp(note->what, first_steps[i]) == 0)
+            return note->value == EPERM || note->value == EACCES || note->value == ENOSPC || note->value == ENOSYS ||
+                   note->value == EINVAL;
+    return false;
+}
+
+/* Try with all namespaces, and then without those whose loss is accepted. */
+static bool try_launch(const struct options *options, struct launch *how, struct note *note, uint32_t *losses)
+{
+    for (int user = how->own_user; user < 2; user++) {
+        how->own_user = user;
+        if (launch(how, note) || !are_refused(note))
+            break;
+    }
+    if (note->kind == NOTE_FAILED && strcmp(note->what, "mount proc") == 0) {
+        *losses |= 1U << PROTECT_PROC;
+        how->own_proc = false;
+    } else if (are_refused(note) && how->own_network && options->accepted & 1U << PROTECT_NETWORK) {
+        *losses |= 1U << PROTECT_NETWORK;
+        how->own_network = false;
+    } else {
+        return note->kind == NOTE_ENDED;
+    }
+    return bears(options, *losses) && launch(how, note);
+}
+
+/* Hold every name that is to stay missing; each becomes a rule, for it exists now. */
+static int hold_missing(struct options *options, struct placeholder *list)
+{
+    struct plan *plan = &options->plan;
+    size_t count = plan->missing_count;
+    struct rule *rules = realloc(plan->rules, (plan->rule_count + count) * sizeof *rules);
+    if (!rules)
+        return -1;
+    plan->rules = rules;
+    for (size_t i = 0; i < count; i++)
+        list[i] = (struct placeholder){plan->missing[i], -1, false};
+    int keeper = keeper_start(list, count);
+    for (size_t i = 0; keeper >= 0 && i < count; i++) {
+        if (!placeholder_hold(plan->missing[i], &list[i])) {
+            close(keeper);
+            keeper = -1;
+        }
+        rules[plan->rule_count++] = (struct rule){plan->missing[i], ACCESS_READ};
+    }
+    plan_sort(plan);
+    return keeper;
+}
+
+/* End as the program ended, so that whoever waits for this process sees no difference. */
+static int end_as(int status)
+{
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    sigset_t all;
+    sigfillset(&all);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    signal(WTERMSIG(status), SIG_DFL);
+    sigprocmask(SIG_UNBLOCK, &all, NULL);
+    raise(WTERMSIG(status));
+    return 128 + WTERMSIG(status);
+}
+
+static int run_namespaced(struct options *options, char *const *argv)
+{
+    struct spots spots;
+    struct note note;
+    uint32_t losses = landlock_lacks(&options->plan, landlock_abi(), true);
+    size_t count = options->plan.missing_count;
+    struct placeholder *held = placeholders_new(count);
+    int keeper = -1;
+    if (!bears(options, losses))
+        return EXIT_FAILED;
+    if (!held || (count && (keeper = hold_missing(options, held)) < 0))
+        return failed(options, "missing", errno);
+    if (!spots_of(&options->plan, &spots))
+        return failed(options, "plan", errno);
+    struct launch how = {.plan = &options->plan, .spots = &spots, .cwd = options->cwd, .program = options->command[0],
+                         .argv = argv, .own_user = !may_mount(), .uid = geteuid(), .gid = getegid(),
+                         .own_network = options->plan.network == FILTER_NONE, .own_proc = true, .keeper = keeper,
+                         .status_fd = options->status_fd};
+    losses = 0;
+    bool ran = try_launch(options, &how, &note, &losses);
+    placeholders_sweep(held, count);
+    if (keeper >= 0)
+        close(keeper);
+    if (ran)
+        return end_as(note.value);
+    if (are_refused(&note))
+        return run_flat(options, argv);
+    if (strcmp(note.what, "execve") == 0)
+        return not_executed(options, note.value);
+    return losses ? EXIT_FAILED : failed(options, note.what, note.value);
+}
+
+int sandbox_main(int argc, char **argv)
+{
+    struct options options;
+    const char *wrong = options_parse(argc, argv, &options);
+    if (wrong) {
+        fprintf(stderr, "execnode-linux-sandbox: %s\n", wrong);
+        return usage(options_usage);
+    }
+    size_t count = 0;
+    while (options.command[count])
+        count++;
+    char **words = calloc(count + 1, sizeof *words);
+    if (!words)
+        return failed(&options, "memory", ENOMEM);
+    memcpy(words, options.command, count * sizeof *words);
+    if (options.arg0)
+        words[0] = (char *)options.arg0;
+    if (!options.unrestricted)
+        return run_namespaced(&options, words);
+    if (chdir(options.cwd) < 0)
+        return failed(&options, "chdir", errno);
+    exec_program(options.command[0], words);
+    return not_executed(&options, errno);
+}
