@@ -48,7 +48,7 @@ from execnode.protocol.messages import (
     RequestId,
     WriteParams,
 )
-from execnode.server.links import Link, WebSocket
+from execnode.server.links import Link
 from execnode.server.router import ROUTES
 from execnode.server.sessions import Session
 from execnode.server.turns import Turns
@@ -142,9 +142,9 @@ class Connection:
             async with trio.open_nursery() as self.tasks:
                 if stranger:
                     self.tasks.start_soon(self._expect_handshake)
-                if isinstance(self._link, WebSocket):
-                    self._take_all(self._link.early())
-                    self.tasks.start_soon(self._keep_alive, self._link, out_fd)
+                self._take_all(self._link.early())
+                if self._link.pings:
+                    self.tasks.start_soon(self._keep_alive, out_fd)
                 await self._over.wait()
                 self.tasks.cancel_scope.cancel()
         finally:
@@ -448,7 +448,7 @@ class Connection:
 
     # --- time -------------------------------------------------------------------------------------
 
-    async def _keep_alive(self, link: WebSocket, descriptor: int) -> None:
+    async def _keep_alive(self, descriptor: int) -> None:
         """End the connection of a peer that is silent and answers no pings.
 
         One that just does not take what there is for it is left to TCP: it would not see a ping.
@@ -461,7 +461,7 @@ class Connection:
             else:
                 unanswered += 1
             self._heard = False
-            self.channel.send_raw(link.ping())
+            self.channel.send_raw(self._link.ping())
         _logger.info("%s: dropped, since it does not answer pings", self.peer.name)
         self.end()
 
