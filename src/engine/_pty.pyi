@@ -70,6 +70,7 @@ ACCESSES: Final[dict[str, int]]
 NETWORKS: Final[dict[str, int]]
 
 def landlock_abi() -> int: ...
+def sweep_placeholder(path: bytes) -> bool: ...
 
 @final
 class Sandbox:

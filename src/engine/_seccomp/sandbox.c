@@ -199,9 +199,6 @@ static int run_namespaced(struct options *options, char *const *argv)
                          .status_fd = options->status_fd, .passed = &options->passed};
     losses = 0;
     bool ran = try_launch(options, &how, &note, &losses);
-    placeholders_drop(held, how.held_count);
-    if (how.keeper >= 0)
-        close(how.keeper);
     if (ran)
         return end_as(note.value);
     if (are_refused(&note))
