@@ -148,6 +148,8 @@ cdef extern from "engine/core/spawn.h" nogil:
     struct spawn_rlimit:
         int resource
         rlimit limit
+    enum:
+        SPAWN_INHERIT_MAX
     struct spawn_plan:
         const char *const *paths
         char *const *argv
@@ -160,6 +162,8 @@ cdef extern from "engine/core/spawn.h" nogil:
         unsigned short cols
         bint stdin_pipe
         int cgroup_fd
+        const int *inherit
+        size_t inherit_count
         bint outlive
         const confinement *confinement
     const char *spawn_stage_name(spawn_stage stage)

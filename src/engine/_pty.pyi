@@ -124,6 +124,7 @@ class Engine:
         hashers: dict[int, _Hasher] | None = None,
         outlive: bool = False,
         sandbox: Sandbox | None = None,
+        inherit: list[int] | None = None,
     ) -> Process: ...
     def close(self) -> None: ...
 

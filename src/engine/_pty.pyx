@@ -54,7 +54,7 @@ class SpawnError(OSError):
     """A process could not be started.
 
     `errno` and `strerror` as in OSError; `stage` names what was being done, after the system call or the thing made:
-    pipe, pty, clone, setsid, terminal, stdio, chdir, setrlimit, sandbox or execve.
+    pipe, pty, clone, setsid, terminal, stdio, inherit, chdir, setrlimit, sandbox or execve.
     """
 
     stage: str
@@ -354,7 +354,7 @@ cdef class Engine:
     def spawn(self, list paths not None, list argv not None, list env not None, bytes cwd not None, *, size=None,
               bint stdin=False, int cgroup_fd=-1, dict rlimits=None, bint drop_oldest=False,
               uint64_t retention=1 << 20, size_t memory=1 << 20, dict hashers=None, bint outlive=False,
-              Sandbox sandbox=None):
+              Sandbox sandbox=None, list inherit=None):
         """Start a process (see core/spawn.h) and return its Process.
 
         `paths` are the programs to try in order, `argv` and `env` (b"NAME=value") what the program sees, `cwd` its
@@ -362,13 +362,16 @@ cdef class Engine:
         hard), where -1 is no limit, as in the resource module.
         `retention` bytes of output are kept, up to `memory` of them in memory.  `hashers` maps a stream's number
         (its index in STREAMS) to a hashlib object that gets every byte; without, streams get a CRC-32C.
-        `outlive`: it is not killed with the thread that starts it.  `sandbox`: what it gives up.  Raises SpawnError.
+        `outlive`: it is not killed with the thread that starts it.  `sandbox`: what it gives up.
+        `inherit`: descriptors, at most 64, that become 3, 4, ... in the program; they stay the caller's.
+        Raises SpawnError.
         """
         self.usable()
         cdef core.spawn_plan plan
         cdef core.spawn_stage stage = core.SPAWN_OK
         cdef core.retention kept
         cdef core.spawn_rlimit limits[16]
+        cdef int inherited[core.SPAWN_INHERIT_MAX]
         cdef Process process = Process.__new__(Process)
         cdef char **path_array = NULL
         cdef char **argv_array = NULL
@@ -382,6 +385,12 @@ cdef class Engine:
             limits[plan.rlimit_count].limit.rlim_cur = core.RLIM_INFINITY if soft == -1 else soft
             limits[plan.rlimit_count].limit.rlim_max = core.RLIM_INFINITY if hard == -1 else hard
             plan.rlimit_count += 1
+        plan.inherit_count = 0
+        for fd in inherit or ():
+            if plan.inherit_count == core.SPAWN_INHERIT_MAX:
+                raise SpawnError("inherit", errno.EINVAL)
+            inherited[plan.inherit_count] = fd
+            plan.inherit_count += 1
         for strings in (paths, argv, env, (cwd,)):
             for string in strings:
                 if type(string) is not bytes or b"\0" in string:
@@ -399,6 +408,7 @@ cdef class Engine:
             plan.rows, plan.cols = size or (0, 0)
             plan.stdin_pipe = stdin
             plan.cgroup_fd = cgroup_fd
+            plan.inherit = inherited
             plan.outlive = outlive
             plan.confinement = &sandbox.confinement if sandbox is not None else NULL
             kept.policy = core.LOG_DROP_OLDEST if drop_oldest else core.LOG_BLOCK

@@ -97,6 +97,62 @@ TEST(no_descriptor_above_2_is_left_open)
     CHECK_TEXT(field(&run, "descriptors"), "3");
 }
 
+/* The program compares what it finds from 3 on with the paths it was told. */
+static struct launch *launch_heir(char *script, const int *inherit, size_t count)
+{
+    struct launch *r = launch_shell(script);
+    r->plan.inherit = inherit;
+    r->plan.inherit_count = count;
+    return r;
+}
+
+TEST(inherited_descriptors_are_3_4_and_so_on_whatever_their_numbers)
+{
+    char *show = "for fd in 3 4 5 6; do echo fd$fd=$(readlink /proc/self/fd/$fd); done; echo count=$(ls /proc/self/fd | wc -l)";
+    int root = open("/", O_RDONLY | O_CLOEXEC), proc = open("/proc", O_RDONLY | O_CLOEXEC);
+    int numbers[][2] = {{3, 4}, {4, 3}, {4, 5}, {0, 1}, {200, 3}, {7, 7}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        pid_t pid = fork(); /* whose descriptors may be overwritten */
+        if (pid == 0) {
+            int source[2] = {fcntl(root, F_DUPFD, 100), fcntl(proc, F_DUPFD, 101)};
+            shared_spawner();
+            for (int j = 0; j < 2; j++)
+                dup2(source[j], numbers[i][j]);
+            bool same = numbers[i][0] == numbers[i][1];
+            struct run run = run_launch(launch_heir(show, numbers[i], 2));
+            CHECK_TEXT(field(&run, "fd3"), same ? "/proc" : "/");
+            CHECK_TEXT(field(&run, "fd4"), "/proc");
+            CHECK_TEXT(field(&run, "fd5"), "");
+            CHECK_TEXT(field(&run, "count"), "6"); /* the folder of ls too */;
+            _exit(0);
+        }
+        int status;
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(status, 0);
+    }
+    close(root);
+    close(proc);
+}
+
+TEST(as_many_as_allowed_are_inherited_and_stay_open_here)
+{
+    int source = open("/proc", O_RDONLY | O_CLOEXEC), all[SPAWN_INHERIT_MAX];
+    for (int i = 0; i < SPAWN_INHERIT_MAX; i++)
+        all[i] = source;
+    int before = open_descriptors();
+    struct run run = run_launch(launch_heir("echo count=$(ls /proc/self/fd | wc -l)", all, SPAWN_INHERIT_MAX));
+    CHECK_TEXT(field(&run, "count"), "68");
+    CHECK_EQ(open_descriptors(), before);
+    CHECK_EQ(fcntl(source, F_GETFD), FD_CLOEXEC);
+    close(source);
+}
+
+TEST(a_descriptor_that_is_not_open_cannot_be_inherited)
+{
+    check_refusal(launch_heir("true", (int[]){0, 999}, 2), SPAWN_INHERIT, EBADF);
+    check_refusal(launch_heir("true", (int[]){-1}, 1), SPAWN_INHERIT, EBADF);
+}
+
 /* posix_spawn(3) ignores the C library's own two in its children, and make(1) uses it. */
 static void ignore_internal_signals(unsigned long action)
 {
@@ -318,6 +374,11 @@ static void without_close_range(void)
     struct run run = run_launch(r);
     close(extra);
     CHECK_TEXT(field(&run, "descriptors"), "3");
+    r = launch_probe(NULL);
+    r->plan.inherit = (int[]){0};
+    r->plan.inherit_count = 1;
+    run = run_launch(r);
+    CHECK_TEXT(field(&run, "descriptors"), "4");
 }
 
 TEST(descriptors_are_closed_without_close_range_too) { in_own_process(without_close_range); }

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from execnode.engine import Engine, SpawnError
+from execnode.engine._pty import Sandbox
 from execnode.engine.lineage import children
 from tests.engine.pump import ENV, Peer, Pump, apart, descriptors, output, py, readable, sh
 
@@ -55,6 +56,15 @@ def handled(number: int, action: Any) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
+
+
+@contextmanager
+def opened_folder(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 # --- what the program gets ------------------------------------------------------------------------
@@ -111,6 +121,46 @@ def test_no_descriptor_above_2_is_inherited(
         os.close(inherited)
     # The one that lists the folder comes on top.
     assert found["os.listdir('/proc/self/fd')"] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("size", [None, (24, 80)])
+def test_inherited_descriptors_become_3_and_on(pump: Pump, size: tuple[int, int] | None) -> None:
+    with opened_folder("/proc") as proc, opened_folder("/") as root:
+        found = shown(
+            pump,
+            *(f"os.readlink('/proc/self/fd/{number}')" for number in (3, 4)),
+            "os.get_inheritable(3)",
+            "os.listdir('/proc/self/fd')",
+            inherit=[proc, root],
+            size=size,
+        )
+        assert not os.get_inheritable(proc)
+    assert list(found.values()) == ["/proc", "/", True, ["0", "1", "2", "3", "4", "5"]]
+
+
+def test_a_confined_program_inherits_too_although_its_ruleset_was_in_the_way(pump: Pump) -> None:
+    sandbox = Sandbox([(b"/", "read")])
+    with opened_folder("/proc") as proc:
+        taken = [proc] * 64  # all numbers up to 66, the ruleset's among them
+        numbers = range(3, 3 + len(taken))
+        found = shown(
+            pump,
+            *(f"os.readlink('/proc/self/fd/{number}')" for number in numbers),
+            "len(os.listdir('/proc/self/fd'))",
+            "os.access('/tmp', os.W_OK)",
+            inherit=taken,
+            sandbox=sandbox,
+        )
+        process = pump.run(sh("echo > /tmp/execnode-confined-heir"), sandbox=sandbox)
+        assert process.exit_code != 0
+    assert [*found.values()][: len(taken)] == ["/proc"] * len(taken)
+    assert found["len(os.listdir('/proc/self/fd'))"] == 3 + len(taken) + 1
+
+
+def test_what_cannot_be_inherited_is_refused(pump: Pump) -> None:
+    assert refused(pump, [b"/bin/true"], inherit=[0, 9999]) == ("inherit", errno.EBADF)
+    assert refused(pump, [b"/bin/true"], inherit=[-1]) == ("inherit", errno.EBADF)
+    assert refused(pump, [b"/bin/true"], inherit=[0] * 65) == ("inherit", errno.EINVAL)
 
 
 def test_signals_are_as_a_login_leaves_them(pump: Pump) -> None:

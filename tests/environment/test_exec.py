@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ from execnode.engine.tree import Place
 from execnode.environment.local.exec import ExecSettings, LocalExec
 from execnode.environment.local.info import environment_info, user_shell
 from execnode.environment.local.process import LocalProcess
+from execnode.environment.local.runner import LocalRunner
 from execnode.environment.local.start import ExecLimits, prepare, put_in_place
+from execnode.environment.services import Environment
 from execnode.protocol.errors import RpcError
 from execnode.protocol.messages import EnvironmentPolicy, Retention, StartParams
 from execnode.protocol.text import OsMap, OsText, OsTexts
@@ -64,6 +67,19 @@ async def test_a_process_is_known_until_its_time_is_over() -> None:
         await until(lambda: execs.find(process.ref) is None)
         assert list(execs.all()) == []
         assert execs.engine.processes == 0
+
+
+@pytest.mark.trio
+async def test_descriptors_are_handed_to_a_program_of_this_machine() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        async with Environment.local() as environment:
+            assert isinstance(environment.exec, LocalRunner)
+            script = ["/bin/sh", "-c", "echo hello >&3"]
+            process = await environment.exec.start(script, inherit=[theirs.fileno()])
+            assert await process.wait() == 0
+        assert ours.recv(100) == b"hello\n"
+        assert theirs.fileno() >= 0
 
 
 @pytest.mark.trio

@@ -26,8 +26,8 @@ const char *spawn_stage_name(enum spawn_stage stage)
     static const char *const names[SPAWN_STAGES] = {
         [SPAWN_OK] = "ok",           [SPAWN_PIPE] = "pipe",         [SPAWN_PTY] = "pty",
         [SPAWN_CLONE] = "clone",     [SPAWN_SESSION] = "setsid",    [SPAWN_TERMINAL] = "terminal",
-        [SPAWN_STDIO] = "stdio",     [SPAWN_CHDIR] = "chdir",       [SPAWN_RLIMIT] = "setrlimit",
-        [SPAWN_SANDBOX] = "sandbox",   [SPAWN_EXEC] = "execve",
+        [SPAWN_STDIO] = "stdio",       [SPAWN_INHERIT] = "inherit",   [SPAWN_CHDIR] = "chdir",
+        [SPAWN_RLIMIT] = "setrlimit", [SPAWN_SANDBOX] = "sandbox",   [SPAWN_EXEC] = "execve",
     };
     return names[stage];
 }
@@ -85,12 +85,40 @@ ON_CHILD_STACK static void child_signals(void)
     pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
-ON_CHILD_STACK static void child_close_files(void)
+/* A copy of a descriptor above all numbers that the program finds taken. */
+ON_CHILD_STACK static int child_lift(struct child *child, int fd)
 {
-    if (syscall(SYS_close_range, 3, ~0U, 0) == 0)
+    int lifted = fcntl(fd, F_DUPFD_CLOEXEC, 3 + (int)child->plan->inherit_count);
+    if (lifted < 0)
+        child_fail(child, SPAWN_INHERIT);
+    return lifted;
+}
+
+/* 0 to 2, and what is inherited from 3 on.  A number to be filled may be that of another to be kept, the ruleset's too:
+ * all of those are lifted out of the way first. */
+ON_CHILD_STACK static void child_files(struct child *child, struct confinement *confinement)
+{
+    const struct spawn_plan *plan = child->plan;
+    int lifted[SPAWN_INHERIT_MAX];
+    for (size_t i = 0; i < plan->inherit_count; i++)
+        lifted[i] = child_lift(child, plan->inherit[i]);
+    if (plan->inherit_count && confinement->ruleset >= 0)
+        confinement->ruleset = child_lift(child, confinement->ruleset);
+    for (int fd = 0; fd < 3; fd++)
+        if (dup2(child->stdio[fd], fd) < 0)
+            child_fail(child, SPAWN_STDIO);
+    for (size_t i = 0; i < plan->inherit_count; i++)
+        if (dup2(lifted[i], 3 + (int)i) < 0) /* without close-on-exec */
+            child_fail(child, SPAWN_INHERIT);
+}
+
+ON_CHILD_STACK static void child_close_files(const struct spawn_plan *plan)
+{
+    unsigned first = 3 + (unsigned)plan->inherit_count;
+    if (syscall(SYS_close_range, first, ~0U, 0) == 0)
         return;
     long limit = sysconf(_SC_OPEN_MAX); /* a kernel before 5.9 */
-    for (int fd = 3; fd < limit; fd++)
+    for (int fd = (int)first; fd < limit; fd++)
         close(fd);
 }
 
@@ -121,22 +149,23 @@ ON_CHILD_STACK static int child_main(void *arg)
         _exit(127);
     if (setsid() < 0)
         child_fail(child, SPAWN_SESSION);
-    for (int fd = 0; fd < 3; fd++)
-        if (dup2(child->stdio[fd], fd) < 0)
-            child_fail(child, SPAWN_STDIO);
+    struct confinement confinement = {.ruleset = -1};
+    if (plan->confinement)
+        confinement = *plan->confinement; /* the plan's own is shared with the parent */
+    child_files(child, &confinement);
     if (plan->tty && ioctl(0, TIOCSCTTY, 0) < 0)
         child_fail(child, SPAWN_TERMINAL);
     if (!plan->confinement)
-        child_close_files();
+        child_close_files(plan);
     if (chdir(plan->cwd) < 0)
         child_fail(child, SPAWN_CHDIR);
     for (size_t i = 0; i < plan->rlimit_count; i++)
         if (setrlimit(plan->rlimits[i].resource, &plan->rlimits[i].limit) < 0)
             child_fail(child, SPAWN_RLIMIT);
     if (plan->confinement) { /* last: it takes the right to raise a limit, and needs its ruleset */
-        if (confine(plan->confinement))
+        if (confine(&confinement))
             child_fail(child, SPAWN_SANDBOX);
-        child_close_files();
+        child_close_files(plan);
     }
     child_signals();
     child_exec(plan);

@@ -22,6 +22,7 @@ enum spawn_stage {
     SPAWN_SESSION,
     SPAWN_TERMINAL,
     SPAWN_STDIO,
+    SPAWN_INHERIT,
     SPAWN_CHDIR,
     SPAWN_RLIMIT,
     SPAWN_SANDBOX,
@@ -30,6 +31,8 @@ enum spawn_stage {
 };
 
 struct confinement;
+
+enum { SPAWN_INHERIT_MAX = 64 };
 
 struct spawn_rlimit {
     int resource; /* RLIMIT_* */
@@ -47,6 +50,8 @@ struct spawn_plan {
     unsigned short rows, cols; /* of the terminal */
     bool stdin_pipe;           /* without a terminal: a pipe instead of /dev/null */
     int cgroup_fd;             /* folder of the cgroup v2 to start in, or -1 */
+    const int *inherit;        /* descriptors that become 3, 4, ... in the child; everything else is closed */
+    size_t inherit_count;      /* at most SPAWN_INHERIT_MAX */
     bool outlive;              /* not killed with the thread that starts it */
     const struct confinement *confinement; /* what it gives up before it runs, or NULL; see _seccomp/confine.h */
 };

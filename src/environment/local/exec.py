@@ -11,7 +11,7 @@ import secrets
 import signal
 import tempfile
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -127,8 +127,13 @@ class LocalExec:
 
     # --- starting ---------------------------------------------------------------------------------
 
-    def start(self, params: StartParams, shell: bytes) -> LocalProcess:
-        """Start a process. Raises RpcError; nothing is then left of it."""
+    def start(
+        self, params: StartParams, shell: bytes, *, inherit: Sequence[int] = ()
+    ) -> LocalProcess:
+        """Start a process. Raises RpcError; nothing is then left of it.
+
+        inherit: descriptors, at most 64, that become 3, 4, ... in it; they stay the caller's.
+        """
         if not self.accepting:
             raise invalid_request("the node is shutting down and starts nothing any more")
         request = prepare(params, self.settings.limits, shell)
@@ -143,6 +148,7 @@ class LocalExec:
                 request.env,
                 request.cwd,
                 outlive=self.settings.keep,
+                inherit=list(inherit),
                 **request.options,
             )
         except SpawnError as error:
@@ -152,7 +158,7 @@ class LocalExec:
                 _logger.warning(
                     "no more cgroups, since one was refused to a new process: %s", error
                 )
-                return self.start(params, shell)
+                return self.start(params, shell, inherit=inherit)
             raise spawn_failed(error.stage, error.errno or 0, _subject(error, request)) from None
         except ValueError:
             self._trees.release(place)

@@ -30,12 +30,22 @@ class LocalRunner:
         """The working folder of this program."""
         return os.getcwd()  # noqa: PTH109
 
-    async def start(self, argv: Sequence[Argument], **options: Unpack[StartOptions]) -> LocalHandle:
-        """Start a program; see `execnode.Node.start`."""
+    async def start(
+        self,
+        argv: Sequence[Argument],
+        *,
+        inherit: Sequence[int] = (),
+        **options: Unpack[StartOptions],
+    ) -> LocalHandle:
+        """Start a program; see `execnode.Node.start`.
+
+        inherit: descriptors, at most 64, that become 3, 4, ... in the program, as those that
+            sd_listen_fds(3) finds; they stay open here. Only where there is no wire between.
+        """
         arguments = [os.fspath(argument) for argument in argv]
         params = start_params(next(self._ids), arguments, self.cwd, **options)
         try:
-            process = self._execs.start(params, self._shell)
+            process = self._execs.start(params, self._shell, inherit=inherit)
         except RpcError as exc:
             folder = os.fsdecode(options.get("cwd") or self.cwd)
             error = start_error(exc, os.fsdecode(arguments[0]), folder)
