@@ -18,10 +18,23 @@ from typing import Final
 from execnode.policy.glob import Glob
 from execnode.policy.plan import join, parent
 
-__all__ = ["End", "Match", "Place", "git_folders", "is_file", "is_folder", "matches", "resolve"]
+__all__ = [
+    "End",
+    "Match",
+    "Place",
+    "git_folders",
+    "is_file",
+    "is_folder",
+    "is_placeholder",
+    "matches",
+    "resolve",
+]
 
 _LINKS_MAX: Final = 40  # path_resolution(7)
 _GIT_FILE_MAX: Final = 8192
+# The mode of a folder that a sandbox has put where no name may come into being (missing.h): for
+# another sandbox the name is missing, too.
+_PLACEHOLDER: Final = stat.S_IFDIR | stat.S_ISVTX | 0o555
 
 
 class End(Enum):
@@ -80,6 +93,8 @@ def resolve(path: bytes) -> Place:
         here = join(real, name)
         try:
             mode = os.lstat(here).st_mode
+            if _is_placeholder(mode):
+                return Place(End.MISSING, tuple(links), real, (name, *left[::-1]))
             link = stat.S_ISLNK(mode)
             target = os.readlink(here) if link else None  # noqa: PTH115 (bytes)
         except OSError as error:
@@ -119,6 +134,15 @@ def is_file(path: bytes) -> bool:
     return _is(path, stat.S_ISREG)
 
 
+def is_placeholder(path: bytes) -> bool:
+    """Whether a path is there only because a sandbox keeps its name from being made."""
+    return _is(path, _is_placeholder)
+
+
+def _is_placeholder(mode: int) -> bool:
+    return mode & ~stat.S_ISGID == _PLACEHOLDER
+
+
 def _is(path: bytes, kind: Callable[[int], bool]) -> bool:
     try:
         return kind(os.lstat(path).st_mode)
@@ -153,7 +177,7 @@ def matches(base: bytes, glob: Glob, max_depth: int | None) -> Iterator[Match]:
         for name, link, is_dir in listed:
             after, matched = glob.step(states, name)
             path = join(folder, name)
-            if matched:
+            if matched and not (is_dir and is_placeholder(path)):
                 yield Match(path, link)
             if is_dir and after and (max_depth is None or depth < max_depth):
                 pending.append((path, after, depth + 1))

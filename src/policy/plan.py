@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum
 from functools import cached_property
 from typing import Final
 
@@ -24,7 +24,6 @@ __all__ = [
     "Access",
     "Network",
     "Plan",
-    "Protection",
     "Rule",
     "allows",
     "is_below",
@@ -43,20 +42,6 @@ class Access(IntEnum):
     READ = 1
     WRITE = 2
     DENY = 3
-
-
-class Protection(Enum):
-    """What a kernel must be able to enforce for a plan; the value is the name operators use."""
-
-    FILES = "files"
-    INVISIBLE = "invisible-paths"
-    CARVE_OUTS = "carve-outs"
-    HIDDEN = "hidden-paths"
-    MISSING = "missing-names"
-    LINKS = "fixed-links"
-    NETWORK = "network"
-    PORTS = "network-ports"
-    OUTSIDE = "outside-processes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +92,15 @@ class Plan:
         """Whether there is nothing to enforce."""
         return self.unrestricted_files and self.network.full
 
-    def needs(self) -> frozenset[Protection]:
-        """What must be enforced; empty for an unrestricted plan."""
-        if self.unrestricted:
-            return frozenset()
-        wanted = {
-            Protection.FILES: not self.unrestricted_files,
-            Protection.INVISIBLE: self._cover(b"/") is None,
-            Protection.CARVE_OUTS: any(self._is_carve_out(rule) for rule in self.rules),
-            Protection.HIDDEN: any(rule.access is Access.DENY for rule in self.rules),
-            Protection.MISSING: bool(self.missing),
-            Protection.LINKS: any(rule.link and self._above(rule.path) for rule in self.rules),
-            Protection.NETWORK: not self.network.full,
-            Protection.PORTS: bool(self.network.connect or self.network.bind),
-            Protection.OUTSIDE: True,
-        }
-        return frozenset(protection for protection, needed in wanted.items() if needed)
+    @property
+    def flat(self) -> bool:
+        """Whether Landlock and a filter of system calls can say all of it, without namespaces.
+
+        They hide nothing: whatever a path leads to can still be asked for its size and owner. And
+        they know no right for modes, owners and times, so that the filter has to refuse to change
+        these everywhere. So everything is visible, and nothing may be written.
+        """
+        return self.rules == _EVERYTHING_READ and not self.missing
 
     def pins(self) -> tuple[bytes, ...]:
         """Folders that may be written and yet must keep their names, sorted.
@@ -211,6 +189,7 @@ class Plan:
 
 
 _EVERYTHING: Final = (Rule(b"/", Access.WRITE),)
+_EVERYTHING_READ: Final = (Rule(b"/", Access.READ),)
 UNRESTRICTED: Final = Plan(_EVERYTHING, network=FULL_NETWORK)
 
 

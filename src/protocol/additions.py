@@ -29,7 +29,7 @@ _Message: TypeAlias = Answer | ErrorAnswer | Notification
 
 # Members that are left out, by type.
 _ADDITIONS: Final[dict[type[msgspec.Struct], dict[str, Any]]] = {
-    StartResponse: {"pid": None, "ref": None, "max_bytes": None},
+    StartResponse: {"pid": None, "ref": None, "max_bytes": None, "sandbox": None},
     ReadResponse: {"gap": None, "reason": None, "signal": None},
     OutputChunk: {"offset": None},
     OutputNotification: {"offset": None},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .messages import _Message
+from .sandbox import SandboxContext
 
 __all__ = [
     "CapabilityFile",
@@ -24,7 +25,7 @@ class CapabilityRoot(_Message, frozen=True):
 
     id: str
     path: str
-    sandbox: dict[str, Any] | None = None
+    sandbox: SandboxContext | None = None
 
 
 class DiscoverRootsParams(_Message, frozen=True):
@@ -80,7 +81,7 @@ class DiscoverParams(_Message, frozen=True):
     """`capabilities/discoverV2`."""
 
     cwd: str
-    sandbox: dict[str, Any] | None = None
+    sandbox: SandboxContext | None = None
 
 
 class DiscoverResponse(_Message, frozen=True):

@@ -7,12 +7,13 @@ None and True follow links.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 from msgspec import field
 
 from .errors import RpcError, invalid_request
 from .messages import Signed64, Unsigned, _Message
+from .sandbox import SandboxContext
 
 __all__ = [
     "CanonicalizeParams",
@@ -38,7 +39,6 @@ __all__ = [
     "ReadFileParams",
     "ReadFileResponse",
     "RemoveParams",
-    "Sandbox",
     "UnwatchParams",
     "WalkEntry",
     "WalkError",
@@ -52,9 +52,6 @@ __all__ = [
     "WriteFileParams",
 ]
 
-# Decoded where it is looked at: policy/sandbox.py.
-Sandbox: TypeAlias = dict[str, Any]
-
 # --- whole files ----------------------------------------------------------------------------------
 
 
@@ -63,7 +60,7 @@ class ReadFileParams(_Message, frozen=True):
 
     path: str
     follow_symlinks: bool | None = None
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class ReadFileResponse(_Message, frozen=True):
@@ -81,7 +78,7 @@ class WriteFileParams(_Message, frozen=True):
     path: str
     data_base64: bytes = field(name="dataBase64")
     follow_symlinks: bool | None = None
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
     atomic: bool = False
 
     @staticmethod
@@ -99,7 +96,7 @@ class CreateDirectoryParams(_Message, frozen=True):
     path: str
     recursive: bool | None = None
     follow_symlinks: bool | None = None
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class GetMetadataParams(_Message, frozen=True):
@@ -107,7 +104,7 @@ class GetMetadataParams(_Message, frozen=True):
 
     path: str
     follow_symlinks: bool | None = None
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class GetMetadataResponse(_Message, frozen=True):
@@ -128,7 +125,7 @@ class CanonicalizeParams(_Message, frozen=True):
     """`fs/canonicalize`."""
 
     path: str
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class CanonicalizeResponse(_Message, frozen=True):
@@ -141,7 +138,7 @@ class ReadDirectoryParams(_Message, frozen=True):
     """`fs/readDirectory`."""
 
     path: str
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class DirectoryEntry(_Message, frozen=True):
@@ -178,7 +175,7 @@ class WalkParams(_Message, frozen=True):
 
     path: str
     options: WalkOptions
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class WalkEntry(_Message, frozen=True):
@@ -210,7 +207,7 @@ class RemoveParams(_Message, frozen=True):
     recursive: bool | None = None
     force: bool | None = None
     follow_symlinks: bool | None = None
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class CopyParams(_Message, frozen=True):
@@ -219,7 +216,7 @@ class CopyParams(_Message, frozen=True):
     source_path: str
     destination_path: str
     recursive: bool
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 # --- handles --------------------------------------------------------------------------------------
@@ -236,7 +233,7 @@ class OpenParams(_Message, frozen=True):
     handle_id: str
     path: str
     mode: Literal["read", "replace", "update"] = "read"
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
     atomic: bool = False
 
 
@@ -303,7 +300,7 @@ class OpenArchiveParams(_Message, frozen=True):
     handle_id: str
     path: str
     mode: Literal["read", "extract"]
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 # --- watches --------------------------------------------------------------------------------------
@@ -315,7 +312,7 @@ class WatchMissingParams(_Message, frozen=True):
     watch_id: Unsigned
     missing: list[str]
     present: str | None = None
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class WatchMissingResponse(_Message, frozen=True):
@@ -336,7 +333,7 @@ class WatchParams(_Message, frozen=True):
     watch_id: Unsigned
     path: str
     recursive: bool = True
-    sandbox: Sandbox | None = None
+    sandbox: SandboxContext | None = None
 
 
 class UnwatchParams(_Message, frozen=True):

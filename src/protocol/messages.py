@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from .sandbox import SandboxContext
 from .text import OsMap, OsText, OsTexts
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "RequestId",
     "ResizeParams",
     "Retention",
+    "SandboxReport",
     "Shell",
     "ShellSnapshot",
     "SignalParams",
@@ -263,7 +265,7 @@ class StartParams(_Message, frozen=True):
     pipe_stdin: bool = False
     arg0: OsText | None = None
     env_policy: EnvironmentPolicy | None = None
-    sandbox: dict[str, Any] | None = None
+    sandbox: SandboxContext | None = None
     metadata: StartMetadata | None = None
     enforce_managed_network: bool = False
     managed_network: dict[str, Any] | None = None
@@ -281,11 +283,23 @@ class StartParams(_Message, frozen=True):
             raise ValueError("argv must not be empty")
 
 
+class SandboxReport(_Message, frozen=True):
+    """How a sandbox is enforced.
+
+    `path`: by nothing, since it restricts nothing; by Landlock and a filter of system calls; or by
+    namespaces, too. `lost`: protections that are missing, whose loss the node's operator accepted.
+    """
+
+    path: Literal["none", "landlock", "namespaces"]
+    lost: list[str] = []
+
+
 class StartResponse(_Message, frozen=True):
     """`sandbox_type` is `none` or `linuxSeccomp`; `ref` names the process node-wide.
 
-    `max_bytes`: the retention in force. A client that acknowledges must do so before that much is
-    unacknowledged, counting each notification as its bytes and RECORD_COST more.
+    `sandbox` tells more of the sandbox that was asked for. `max_bytes`: the retention in force. A
+    client that acknowledges must do so before that much is unacknowledged, counting each
+    notification as its bytes and RECORD_COST more.
     """
 
     process_id: str
@@ -293,6 +307,7 @@ class StartResponse(_Message, frozen=True):
     pid: Unsigned | None = None
     ref: str | None = None
     max_bytes: Unsigned | None = None
+    sandbox: SandboxReport | None = None
 
 
 # --- other process methods ------------------------------------------------------------------------
@@ -446,6 +461,7 @@ class ProcessSummary(_Message, frozen=True):
     client_name: str
     attached: bool
     stream_bytes: dict[str, Unsigned] = field(name="bytes")
+    sandbox_denied: bool = False
 
 
 class ListResponse(_Message, frozen=True):

@@ -11,7 +11,7 @@ Everything here is synchronous but the waiting for the end of a detached session
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ from execnode.environment.local.process import LocalProcess
 from execnode.protocol.errors import (
     invalid_request,
     process_exists,
+    process_starting,
     session_attached,
+    start_cancelled,
     unknown_process,
     unknown_session,
 )
@@ -40,7 +42,8 @@ _CATCH_UP = 10.0
 class Session:
     """One client's processes, by the names that it chose.
 
-    `own` were started here; `viewed` belong to other sessions and are only looked at.
+    `own` were started here; `viewed` belong to other sessions and are only looked at. `starting`
+    are not known yet to run; cancelling one ends its start.
     """
 
     def __init__(self, client_name: str, ttl: float) -> None:
@@ -51,6 +54,7 @@ class Session:
         self.expires_at: float | None = None
         self.expiry = trio.CancelScope()
         self.own: dict[str, LocalProcess] = {}
+        self.starting: dict[str, trio.CancelScope] = {}
         self.living = 0  # of its own, those that have not ended
         self.viewed: dict[str, LocalProcess] = {}
         self.catches_up_until = 0.0
@@ -59,7 +63,7 @@ class Session:
         """The process that this session calls so. Raises RpcError -32600."""
         process = self.get(name)
         if process is None:
-            raise unknown_process(name)
+            raise (process_starting if name in self.starting else unknown_process)(name)
         return process
 
     def get(self, name: str) -> LocalProcess | None:
@@ -68,16 +72,33 @@ class Session:
 
     def require_free(self, name: str) -> None:
         """Raises RpcError -32600 when the name is taken, if only by a finished process."""
-        if self.get(name) is not None:
+        if self.get(name) is not None or name in self.starting:
             raise process_exists(name)
 
     def require_room(self, limit: int) -> None:
         """Raises RpcError -32600 when `limit` processes of this session have not ended."""
-        if self.living >= limit:
+        if self.living + len(self.starting) >= limit:
             raise invalid_request(
                 f"this session has its limit of {limit} processes; wait for one to end, "
                 "or start the node with a higher --max-processes"
             )
+
+    def begin(self, name: str, start: Awaitable[LocalProcess]) -> Awaitable[LocalProcess]:
+        """Reserve a name for a process until its start is through, which is to be awaited.
+
+        Raises RpcError -32600 then, if it was cancelled by `starting`.
+        """
+        scope = self.starting[name] = trio.CancelScope()
+
+        async def finish() -> LocalProcess:
+            try:
+                with scope:
+                    return await start
+                raise start_cancelled(name)
+            finally:
+                del self.starting[name]
+
+        return finish()
 
     def named(self) -> Iterator[tuple[str, LocalProcess]]:
         """Every process of this session with its name."""
@@ -177,12 +198,13 @@ class Sessions:
     def add(self, session: Session, name: str, process: LocalProcess) -> None:
         """A process was started in this session."""
         session.own[name] = process
-        session.living += 1
+        if not process.closed:
+            session.living += 1
 
-        def count(_: LocalProcess) -> None:
-            session.living -= 1
+            def count(_: LocalProcess) -> None:
+                session.living -= 1
 
-        process.on_ended.append(count)
+            process.on_ended.append(count)
         process.known_to[session] = name
         process.started_by = session
 

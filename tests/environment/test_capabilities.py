@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +15,7 @@ from execnode.protocol.capabilities import (
     DiscoverRootsParams,
 )
 from execnode.protocol.errors import RpcError
+from execnode.protocol.sandbox import Disabled, ReadOnly, SandboxContext
 
 
 class Folder:
@@ -229,24 +229,8 @@ def test_what_is_no_uri_refuses_the_request(path: str) -> None:
     assert caught.value.code == -32602
 
 
-# What profiles look like is for the policy to know (tests/policy).
-READ_ONLY: dict[str, Any] = {
-    "permissions": {
-        "type": "managed",
-        "network": "restricted",
-        "file_system": {
-            "type": "restricted",
-            "entries": [
-                {"path": {"type": "path", "path": "file:///usr"}, "access": "read"},
-            ],
-        },
-    },
-    "windowsSandboxLevel": "disabled",
-}
-UNRESTRICTED: dict[str, Any] = {
-    "permissions": {"type": "disabled"},
-    "windowsSandboxLevel": "disabled",
-}
+READ_ONLY = SandboxContext(ReadOnly(), "disabled")
+UNRESTRICTED = SandboxContext(Disabled(), "disabled")
 
 
 def test_a_sandbox_that_cannot_be_had_is_refused(folder: Folder) -> None:

@@ -246,26 +246,6 @@ def test_what_is_kept_is_the_nodes_choice_unless_the_client_has_one() -> None:
         prepared(retention=Retention("block", 9001))
 
 
-def sandboxed(**permissions: Any) -> dict[str, Any]:
-    return {"permissions": permissions, "windowsSandboxLevel": "disabled"}
-
-
-def test_a_sandbox_that_restricts_nothing_is_none() -> None:
-    anything = {"type": "unrestricted"}
-    for sandbox in (
-        sandboxed(type="disabled"),
-        sandboxed(type="external", network="enabled"),
-        sandboxed(type="managed", file_system=anything, network="enabled"),
-    ):
-        assert prepared(sandbox=sandbox).program == b"/bin/sh"
-    for sandbox in (
-        sandboxed(type="external", network="restricted"),
-        sandboxed(type="managed", file_system=anything, network="restricted"),
-    ):
-        with pytest.raises(RpcError, match="cannot enforce a sandbox"):
-            prepared(sandbox=sandbox)
-
-
 def test_a_mark_of_lineage_goes_with_the_limit_that_was_asked_for() -> None:
     mark = (1 << 60, 1 << 61)
     place = Place("lineage", 1 << 60, mark)

@@ -10,7 +10,6 @@ from execnode.policy.plan import (
     Access,
     Network,
     Plan,
-    Protection,
     Rule,
     allows,
 )
@@ -109,35 +108,28 @@ def test_nothing_covered_is_nothing_allowed() -> None:
     assert not allows(Plan((), minimal=True), b"/usr/bin/env", WRITE)
 
 
-# --- needs ----------------------------------------------------------------------------------------
-
-ALWAYS = {Protection.FILES, Protection.OUTSIDE, Protection.NETWORK}
+# --- what it takes --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("plan", "needs"),
+    ("plan", "flat"),
     [
-        (UNRESTRICTED, set()),
-        (Plan(UNRESTRICTED.rules), {Protection.NETWORK, Protection.OUTSIDE}),
-        (Plan(rules(_=READ)), ALWAYS),
-        (Plan(rules(_=READ, _w=WRITE)), ALWAYS),
-        (Plan(rules(_=READ), network=FULL_NETWORK), ALWAYS - {Protection.NETWORK}),
-        (Plan(rules(_=READ), network=Network(False, (443,))), ALWAYS | {Protection.PORTS}),
-        (Plan(rules(_w=WRITE)), ALWAYS | {Protection.INVISIBLE}),
-        (Plan((), minimal=True), ALWAYS | {Protection.INVISIBLE}),
-        (Plan(rules(_=READ, _w=WRITE, _w_r=READ)), ALWAYS | {Protection.CARVE_OUTS}),
-        (Plan(rules(_=READ, _d=DENY)), ALWAYS | {Protection.HIDDEN}),
-        (Plan(rules(_=READ, _d=DENY, _d_r=READ)), ALWAYS | {Protection.HIDDEN}),
-        (Plan(rules(_=READ, _w=WRITE), missing=(b"/w/m",)), ALWAYS | {Protection.MISSING}),
-        (
-            Plan((*rules(_=READ, _w=WRITE), Rule(b"/w/l", READ, link=True))),
-            ALWAYS | {Protection.CARVE_OUTS, Protection.LINKS},
-        ),
-        (Plan((Rule(b"/l", READ, link=True),)), ALWAYS | {Protection.INVISIBLE}),
+        (Plan(rules(_=READ)), True),
+        (Plan(rules(_=READ), network=FULL_NETWORK), True),
+        (Plan(rules(_=READ), network=Network(False, (443,)), cwd=b"/w"), True),
+        (UNRESTRICTED, False),
+        (Plan(UNRESTRICTED.rules), False),
+        (Plan(()), False),
+        (Plan((), minimal=True), False),
+        (Plan(rules(_r=READ)), False),
+        (Plan(rules(_=READ, _w=WRITE)), False),
+        (Plan(rules(_=READ, _d=DENY)), False),
+        (Plan(rules(_=READ), missing=(b"/m",)), False),
+        (Plan((Rule(b"/", READ), Rule(b"/l", READ, link=True))), False),
     ],
 )
-def test_needs(plan: Plan, needs: set[Protection]) -> None:
-    assert plan.needs() == needs
+def test_what_needs_no_namespaces(plan: Plan, flat: bool) -> None:
+    assert plan.flat is flat
 
 
 def test_folders_above_something_protected_keep_their_names() -> None:

@@ -329,6 +329,18 @@ def test_protected_names_are_read_only_or_stay_missing(world: World) -> None:
     world.check(plan, ".:rw .git:r .git/config:r .codex:r .agents:- .agents/x:- sub/.git:rw")
 
 
+def test_what_keeps_a_name_missing_for_another_sandbox_is_missing_for_this_one(
+    world: World,
+) -> None:
+    world.make(".git/", ".aws/", "sub/x.env/")
+    for name in (".aws", "sub/x.env"):
+        (world.folder / name).chmod(0o1555)
+    plan = world.plan(READ_ALL, WRITE_PROJECT, pattern("**/*.env"), world.entry(".aws/x", "read"))
+    told = world.told(plan)
+    assert (told[".git"], told[".aws"]) == ("READ", "missing")
+    assert set(told) == {"/", ".", ".git", ".aws", ".agents", ".codex"}
+
+
 def test_every_writable_root_has_them(world: World) -> None:
     world.make("sub/.git/x", "sub/deep/")
     plan = world.plan(READ_ALL, WRITE_PROJECT, world.entry("sub", "write"))

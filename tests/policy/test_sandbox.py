@@ -1,32 +1,34 @@
-"""What can be done without a sandbox."""
+"""What can be done without a sandbox, and what one is asked to do."""
 
 from typing import Any
 
 import pytest
 
-from execnode.policy.sandbox import require_direct_files, require_direct_start
+from execnode.policy.plan import Access
+from execnode.policy.request import Demand, What
+from execnode.policy.sandbox import require_direct_files, start_request
+from execnode.protocol.codec import JsonCodec
 from execnode.protocol.errors import RpcError
+from execnode.protocol.sandbox import SandboxContext
 from tests.policy.worlds import READ_ALL, WRITE_ALL, WRITE_PROJECT, Entry, pattern, special
 
 
-def sandbox(permissions: Any, **members: Any) -> dict[str, Any]:
-    return {"permissions": permissions, "windowsSandboxLevel": "disabled", **members}
+def sandbox(permissions: Any, **members: Any) -> SandboxContext:
+    raw = {"permissions": permissions, "windowsSandboxLevel": "disabled", **members}
+    return JsonCodec().decode_params(SandboxContext, raw)
 
 
-def managed(*entries: Entry, network: str = "enabled") -> dict[str, Any]:
+def managed(*entries: Entry, network: str = "enabled") -> SandboxContext:
     files = {"type": "restricted", "entries": list(entries)}
     return sandbox(
         {"type": "managed", "file_system": files, "network": network}, cwd="file:///work"
     )
 
 
-def code(raw: dict[str, Any] | None, reads: bool | None) -> int | None:
-    """The error of a start (None), of a read or of a write; None when it is done directly."""
+def code(asked: SandboxContext | None, *, reads: bool) -> int | None:
+    """The error of a read or of a write; None when it is done directly."""
     try:
-        if reads is None:
-            require_direct_start(raw)
-        else:
-            require_direct_files(raw, reads=reads)
+        require_direct_files(asked, reads=reads)
     except RpcError as error:
         return error.code
     return None
@@ -36,37 +38,45 @@ REFUSED = -32603
 
 
 @pytest.mark.parametrize(
-    ("raw", "start", "read", "write"),
+    ("asked", "read", "write"),
     [
-        (None, None, None, None),
-        (sandbox({"type": "disabled"}), None, None, None),
-        (sandbox({"type": "danger-full-access"}), None, None, None),
-        (sandbox({"type": "external", "network": "enabled"}), None, None, None),
-        (sandbox({"type": "external", "network": "restricted"}), REFUSED, None, None),
-        (sandbox({"type": "read-only"}), REFUSED, None, REFUSED),
-        (
-            sandbox({"type": "workspace-write", "network_access": True}, cwd="file:///work"),
-            *(REFUSED, None, REFUSED),
-        ),
-        (managed(WRITE_ALL), None, None, None),
-        (managed(WRITE_ALL, network="restricted"), REFUSED, None, None),
-        (managed(WRITE_ALL, WRITE_PROJECT), None, None, None),
-        (managed(WRITE_ALL, special("slash_tmp", "read")), REFUSED, None, REFUSED),
-        (managed(WRITE_ALL, special("tmpdir", "deny")), REFUSED, REFUSED, REFUSED),
-        (managed(READ_ALL), REFUSED, None, REFUSED),
-        (managed(READ_ALL, pattern("*.env")), REFUSED, REFUSED, REFUSED),
-        (managed(special("minimal", "write")), REFUSED, REFUSED, REFUSED),
-        (managed(), REFUSED, REFUSED, REFUSED),
-        (sandbox({"type": "other"}), -32602, -32602, -32602),
-        ({}, -32602, -32602, -32602),
+        (None, None, None),
+        (sandbox({"type": "disabled"}), None, None),
+        (sandbox({"type": "danger-full-access"}), None, None),
+        (sandbox({"type": "external", "network": "enabled"}), None, None),
+        (sandbox({"type": "external", "network": "restricted"}), None, None),
+        (sandbox({"type": "read-only"}), None, REFUSED),
+        (sandbox({"type": "workspace-write"}, cwd="file:///work"), None, REFUSED),
+        (managed(WRITE_ALL), None, None),
+        (managed(WRITE_ALL, network="restricted"), None, None),
+        (managed(WRITE_ALL, WRITE_PROJECT), None, None),
+        (managed(WRITE_ALL, special("slash_tmp", "read")), None, REFUSED),
+        (managed(WRITE_ALL, special("tmpdir", "deny")), REFUSED, REFUSED),
+        (managed(READ_ALL), None, REFUSED),
+        (managed(READ_ALL, pattern("*.env")), REFUSED, REFUSED),
+        (managed(special("minimal", "write")), REFUSED, REFUSED),
+        (managed(), REFUSED, REFUSED),
     ],
 )
 def test_what_restricts_nothing_is_done_directly(
-    raw: dict[str, Any] | None, start: int | None, read: int | None, write: int | None
+    asked: SandboxContext | None, read: int | None, write: int | None
 ) -> None:
-    assert [code(raw, reads) for reads in (None, True, False)] == [start, read, write]
+    assert [code(asked, reads=reads) for reads in (True, False)] == [read, write]
 
 
 def test_files_have_no_cwd_of_their_own() -> None:
-    raw = sandbox({"type": "workspace-write"})
-    assert [code(raw, reads) for reads in (None, True)] == [REFUSED, -32602]
+    assert code(sandbox({"type": "workspace-write"}), reads=True) == -32602
+
+
+def test_a_process_has_a_folder_and_an_environment() -> None:
+    asked = start_request(sandbox({"type": "workspace-write"}), b"/w", {b"TMPDIR": b"/t"})
+    assert asked.cwd == b"/w"
+    assert asked.demands is not None
+    assert asked.demands[1:] == tuple(
+        Demand(What.PATH, Access.WRITE, path) for path in (b"/w", b"/tmp", b"/t")
+    )
+    told = sandbox({"type": "workspace-write"}, cwd="file:///v", workspaceRoots=["file:///u"])
+    asked = start_request(told, b"/w", {})
+    assert asked.cwd == b"/v"
+    assert asked.demands is not None
+    assert [demand.where for demand in asked.demands] == [b"/", b"/u", b"/tmp"]

@@ -19,6 +19,7 @@ from execnode.protocol import messages as m
 from execnode.protocol.codec import MAX_DEPTH, MAX_VALUES, CborCodec, Codec, JsonCodec
 from execnode.protocol.errors import INVALID_PARAMS, MalformedMessageError, RpcError
 from execnode.protocol.files import WriteBlockParams, WriteFileParams
+from execnode.protocol.sandbox import Disabled, SandboxContext
 from execnode.protocol.text import OsMap, OsText, OsTexts
 
 CBOR = CborCodec()
@@ -40,7 +41,7 @@ START = m.StartParams(
         set=OsMap({"B": "1"}),
         include_only=OsTexts(),
     ),
-    sandbox={"permissions": {"type": "disabled"}, "n": [1, None, True]},
+    sandbox=SandboxContext(Disabled(), "disabled", "file:///work"),
     metadata=m.StartMetadata(thread_id="t"),
     shell_snapshot=m.ShellSnapshot("scope", m.Shell("bash", "/bin/bash")),
     retention=m.Retention("drop-oldest", 4096),
@@ -218,7 +219,11 @@ def test_names_on_the_wire_are_those_of_the_dialect() -> None:
             "set": {"B": "1"},
             "includeOnly": [],
         },
-        "sandbox": {"permissions": {"type": "disabled"}, "n": [1, None, True]},
+        "sandbox": {
+            "permissions": {"type": "disabled"},
+            "windowsSandboxLevel": "disabled",
+            "cwd": "file:///work",
+        },
         "metadata": {"threadId": "t"},
         "shellSnapshot": {"scopeId": "scope", "shell": {"name": "bash", "path": "/bin/bash"}},
         "retention": {"mode": "drop-oldest", "maxBytes": 4096},

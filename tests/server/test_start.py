@@ -185,21 +185,6 @@ def test_resource_limits_are_set(wire: Wire) -> None:
 # --- what is wrong with the request --------------------------------------------------------------
 
 
-READ_ONLY = {
-    "permissions": {
-        "type": "managed",
-        "file_system": {
-            "type": "restricted",
-            "entries": [
-                {"path": {"type": "special", "value": {"kind": "root"}}, "access": "read"},
-            ],
-        },
-        "network": "restricted",
-    },
-    "windowsSandboxLevel": "disabled",
-}
-
-
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -248,7 +233,6 @@ READ_ONLY = {
         ({"retention": {"mode": "block", "maxBytes": 2**63 - 1}}, -32600),
         ({"sandbox": {"permissions": {"type": "managed"}}}, -32602),
         ({"sandbox": {}}, -32602),
-        ({"sandbox": READ_ONLY}, -32603),
         ({"enforceManagedNetwork": True}, -32603),
         ({"networkProxy": {}}, -32603),
         ({"envPolicy": {"inherit": "all"}}, -32602),

@@ -101,6 +101,8 @@ static int run_flat(const struct options *options, char *const *argv)
     if (abi > 0 && confinement.ruleset < 0)
         return failed(options, "landlock", errno);
     confinement.program = (struct sock_fprog){(unsigned short)filter_build(&filter, program), program};
+    if (options->status_fd >= 0)
+        report(options, "way", 0, "landlock");
     const char *wrong = confine(&confinement);
     if (wrong)
         return failed(options, wrong, errno);

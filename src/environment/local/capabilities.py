@@ -28,6 +28,7 @@ from execnode.protocol.capabilities import (
     Skill,
 )
 from execnode.protocol.errors import INVALID_REQUEST, RpcError, os_error_message
+from execnode.protocol.sandbox import Disabled, SandboxContext
 from execnode.protocol.uri import format_path_uri, parse_path_uri
 
 __all__ = ["LocalCapabilities"]
@@ -79,11 +80,8 @@ class LocalCapabilities:
         return DiscoverResponse([], [], [])
 
 
-def _refuse_unenforceable(sandbox: dict[str, Any] | None) -> None:
-    if sandbox is None:
-        return
-    permissions = sandbox.get("permissions")
-    if not (isinstance(permissions, dict) and permissions.get("type") == "disabled"):
+def _refuse_unenforceable(sandbox: SandboxContext | None) -> None:
+    if sandbox is not None and not isinstance(sandbox.permissions, Disabled):
         raise RpcError(
             -32603,
             "this node cannot enforce a sandbox, and does not look into folders without the one "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import secrets
 import signal
 import tempfile
@@ -25,9 +26,16 @@ from execnode.engine.guardian import Guardian
 from execnode.engine.tree import Trees, Way
 from execnode.environment.local.process import Audience, LocalProcess
 from execnode.environment.local.pump import drive, pump
+from execnode.environment.local.sandbox import Confinement, Sandboxes, StatusPipe, sweep
 from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare, put_in_place
 from execnode.environment.local.trial import prove_cgroups
-from execnode.protocol.errors import invalid_request, nul_byte, spawn_failed
+from execnode.protocol.errors import (
+    INTERNAL_ERROR,
+    RpcError,
+    invalid_request,
+    nul_byte,
+    spawn_failed,
+)
 from execnode.protocol.messages import StartParams, TerminateResponse
 
 __all__ = ["ExecSettings", "LocalExec"]
@@ -49,6 +57,8 @@ _CGROUP_REFUSED: Final = frozenset(
 # Seconds between looks for what is left of finished processes: at most, and at least.
 _HOUSEKEEPING: Final = 5.0
 _SHORTEST: Final = 0.05
+# Looks for what killed sandboxes have left: the last is a second after the process has ended.
+_SWEEPS: Final = 10
 # Seconds for killed processes and their output to come to their end, when the node ends.
 _LAST_WORDS: Final = 1.0
 
@@ -63,6 +73,7 @@ class ExecSettings:
     adopt: become the subreaper of all descendants; for a process that is nothing but a node.
     guard: start a guardian, so that nothing survives a SIGKILL of this process.
     keep: leave the processes alone when the node ends, however it ends.
+    accept_missing: names of the protections that a sandbox may do without (sandbox.py).
     """
 
     limits: ExecLimits = field(default_factory=ExecLimits)
@@ -73,6 +84,7 @@ class ExecSettings:
     adopt: bool = True
     guard: bool = True
     keep: bool = False
+    accept_missing: tuple[str, ...] = ()
 
 
 class LocalExec:
@@ -95,6 +107,7 @@ class LocalExec:
         self._leftovers: set[LocalProcess] = set()
         self._finished: deque[tuple[float, LocalProcess]] = deque()
         self._guardian: Guardian | None = None
+        self._sandboxes = Sandboxes(settings.accept_missing)
         self._trees = Trees.open(
             self._living.keys if settings.adopt else None, cgroups=settings.cgroups
         )
@@ -130,13 +143,95 @@ class LocalExec:
     def start(
         self, params: StartParams, shell: bytes, *, inherit: Sequence[int] = ()
     ) -> LocalProcess:
-        """Start a process. Raises RpcError; nothing is then left of it.
+        """Start a process that asks for no sandbox. Raises RpcError; nothing is then left of it.
 
         inherit: descriptors, at most 64, that become 3, 4, ... in it; they stay the caller's.
         """
-        if not self.accepting:
-            raise invalid_request("the node is shutting down and starts nothing any more")
-        request = prepare(params, self.settings.limits, shell)
+        if params.sandbox is not None:
+            raise ValueError("a start with a sandbox is start_confined's")
+        request = self._prepare(params, shell)
+        return self._spawn(params, request, None, inherit)
+
+    async def start_confined(
+        self, params: StartParams, shell: bytes, *, inherit: Sequence[int] = ()
+    ) -> LocalProcess:
+        """As `start`, with the sandbox that is asked for; None is none.
+
+        The log is protected from its beginning, until `release`. When it is cancelled, nothing is
+        left of the process.
+        """
+        request = self._prepare(params, shell)
+        confinement = None
+        if params.sandbox is not None:
+            confinement = await self._sandboxes.confinement(params.sandbox, request)
+            self._require_accepting()
+            if confinement.way == "namespaces":
+                return await self._start_by_helper(params, request, confinement, inherit)
+            if confinement.way == "landlock" and confinement.plan.cwd is not None:
+                request.cwd = confinement.plan.cwd
+        process = self._spawn(params, request, confinement, inherit)
+        process.hold(1)
+        return process
+
+    def _prepare(self, params: StartParams, shell: bytes) -> SpawnRequest:
+        self._require_accepting()
+        return prepare(params, self.settings.limits, shell)
+
+    async def _start_by_helper(
+        self,
+        params: StartParams,
+        request: SpawnRequest,
+        confinement: Confinement,
+        inherit: Sequence[int],
+    ) -> LocalProcess:
+        status = StatusPipe()
+        try:
+            number = 3 + len(inherit)
+            helper = self._sandboxes.through_helper(request, confinement.plan, len(inherit), number)
+            process = self._spawn_helper(params, helper, confinement, [*inherit, status.writer])
+            status.close_writer()
+            process.starting = True
+            process.hold(1)
+            try:
+                process.confinement = await status.result(request, confinement)
+            except BaseException:
+                self._drop(process)
+                raise
+            finally:
+                process.starting = False
+            return process
+        finally:
+            status.close()
+
+    def _spawn_helper(
+        self,
+        params: StartParams,
+        request: SpawnRequest,
+        confinement: Confinement,
+        inherit: Sequence[int],
+    ) -> LocalProcess:
+        try:
+            return self._spawn(params, request, confinement, inherit)
+        except RpcError as error:
+            told = error.data if isinstance(error.data, dict) else {}
+            # Too many arguments for the helper are too many for the program.
+            if told.get("stage") != "execve" or told.get("errno") == errno.E2BIG:
+                raise
+            helper = os.fsdecode(request.paths[0])
+            raise RpcError(
+                INTERNAL_ERROR,
+                f"the sandbox needs the helper executable {helper}, which cannot be run: "
+                f"{error.message}; install execnode again, where this user may reach it",
+                told,
+            ) from None
+
+    def _spawn(
+        self,
+        params: StartParams,
+        request: SpawnRequest,
+        confinement: Confinement | None,
+        inherit: Sequence[int],
+    ) -> LocalProcess:
         if self._ended:
             self._bury()  # a place given back is one that need not be made
         place = self._trees.place()
@@ -149,6 +244,7 @@ class LocalExec:
                 request.cwd,
                 outlive=self.settings.keep,
                 inherit=list(inherit),
+                sandbox=None if confinement is None else confinement.landlock,
                 **request.options,
             )
         except SpawnError as error:
@@ -158,7 +254,7 @@ class LocalExec:
                 _logger.warning(
                     "no more cgroups, since one was refused to a new process: %s", error
                 )
-                return self.start(params, shell, inherit=inherit)
+                return self._spawn(params, request, confinement, inherit)
             raise spawn_failed(error.stage, error.errno or 0, _subject(error, request)) from None
         except ValueError:
             self._trees.release(place)
@@ -169,13 +265,24 @@ class LocalExec:
         ref = secrets.token_hex(4)
         while ref in self._processes:
             ref = secrets.token_hex(4)
-        process = LocalProcess(ref, params, spawned, place)
+        process = LocalProcess(ref, params, spawned, place, confinement)
         process.on_ended.append(self._ended.append)
         self._processes[ref] = process
         self._living[process.pid] = process
         if params.timeout_ms is not None:
             self._tasks.start_soon(self._time_out, process, params.timeout_ms)
         return process
+
+    def _drop(self, process: LocalProcess) -> None:
+        """End a process whose start has failed, or that nobody waits for; it never was."""
+        process.unborn = process.abandoned = True
+        process.release()
+        if not process.closed:
+            self._kill(process)
+
+    def _require_accepting(self) -> None:
+        if not self.accepting:
+            raise invalid_request("the node is shutting down and starts nothing any more")
 
     def find(self, ref: str) -> LocalProcess | None:
         """The process with this node-wide name."""
@@ -294,6 +401,7 @@ class LocalExec:
         done = self._trees.close(kill=kill)
         if kill:
             drive(self.engine, lambda: all(each.process.exited for each in living), _LAST_WORDS)
+            sweep(name for each in living for name in each.kept_missing)
         # What could not be ended here is left to the guardian, which has more patience.
         if self._guardian is not None and done:
             self._guardian.dismiss()
@@ -303,8 +411,12 @@ class LocalExec:
     def _bury(self) -> None:
         """Give back the places of processes that have ended, and let the time of these run."""
         limits = self.settings.limits
-        for process in self._ended:
-            self.endings[process.reason or "lost"] += 1
+        ended = [process for process in self._ended if not process.starting]
+        self._ended[:] = [process for process in self._ended if process.starting]
+        for process in ended:
+            self._tidy(process)
+            if not process.unborn:
+                self.endings[process.reason or "lost"] += 1
             if self._living.get(process.pid) is process:  # its pid may be another's by now
                 del self._living[process.pid]
             if not self._trees.release(process.place):
@@ -315,7 +427,20 @@ class LocalExec:
             self._finished.append((anyio.current_time() + limits.keep_seconds, process))
             if len(self._finished) > limits.kept:
                 self._forget_oldest()
-        self._ended.clear()
+
+    def _tidy(self, process: LocalProcess) -> None:
+        """See that no name stays that was kept missing for a process which was killed."""
+        left = sweep(process.kept_missing) if process.reason != "exit" else []
+        if left:
+            self._tasks.start_soon(self._sweep, left)
+
+    async def _sweep(self, names: list[bytes]) -> None:
+        """As `sweep`, while others that were killed are on their way out."""
+        for tries in range(_SWEEPS):
+            await anyio.sleep(0.001 * 2**tries)
+            names = sweep(names)
+            if not names:  # else another sandbox has them, and will remove them
+                return
 
     def _forget_oldest(self) -> None:
         """Forget the process that finished first, unless somebody has not heard all of it yet."""

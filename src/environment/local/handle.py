@@ -99,7 +99,7 @@ class LocalHandle(AsyncIterator[Output | Gap]):
     @property
     def sandbox_denied(self) -> bool:
         """Whether the sandbox seems to have made the process fail."""
-        return False
+        return self._process.denied
 
     @property
     def totals(self) -> Mapping[str, Total]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -13,6 +13,8 @@ import anyio
 
 from execnode.engine import Process, _pty
 from execnode.engine.tree import Place
+from execnode.environment.local.sandbox import Confinement
+from execnode.policy.denial import sandbox_denied
 from execnode.protocol.errors import RpcError, stdin_write_failed, system_error
 from execnode.protocol.messages import (
     AttachResponse,
@@ -30,6 +32,9 @@ from execnode.protocol.messages import (
 
 __all__ = ["Audience", "LocalProcess"]
 
+# Newest output that is searched for signs of a denial: what the dialect keeps of a process.
+_SEARCHED_BYTES: Final = 1 << 20
+_SEARCHED_RECORDS: Final = 50_000
 # Output in one answer to process/read; more is fetched by the next. A chunk takes nine of the
 # 262,144 values that a message may have.
 _READ_BYTES: Final = 4 << 20
@@ -56,6 +61,9 @@ class LocalProcess:
     on_ended: called once, when it has exited and its output is at its end.
     known_to: who has a name for it, and which. started_by: whose it is.
     abandoned: whoever started it has gone for good.
+    confinement: the sandbox that was asked for, None without one.
+    denied: it seems to have failed because of its sandbox. Known when it has exited.
+    starting: it is not known yet whether the program runs. unborn: it does not; it never was.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class LocalProcess:
         params: StartParams,
         process: Process,
         place: Place,
+        confinement: Confinement | None = None,
     ) -> None:
         self.ref = ref
         self.argv = params.argv
@@ -81,6 +90,10 @@ class LocalProcess:
         self.exited_seq = 0
         self.closed_seq = 0
         self.abandoned = False
+        self.confinement = confinement
+        self.denied = False
+        self.starting = False
+        self.unborn = False
         self.on_ended: list[Callable[[LocalProcess], None]] = []
         self.known_to: dict[Audience, str] = {}
         self.started_by: Audience | None = None
@@ -89,6 +102,8 @@ class LocalProcess:
         self._change: anyio.Event | None = None
         self._writes: dict[int, _PendingWrite] = {}
         process.owner = self
+        if confinement is not None:
+            process.caller_tells = True  # the engine knows nothing of denials
 
     # --- events of the engine ---------------------------------------------------------------------
 
@@ -116,6 +131,23 @@ class LocalProcess:
     def _exit(self) -> None:
         self.exit_code, self.reason, self.signal = self.process.ending
         self.exited_seq = self.process.exited_seq
+        if self.confinement is not None and self.exit_code:
+            with suppress(OSError):  # a spill file that cannot be read
+                self.denied = sandbox_denied(self.exit_code, self._newest_output())
+
+    def _newest_output(self) -> Iterable[bytes]:
+        """The newest of what is kept, by stream."""
+        streams: dict[str, list[bytes]] = {}
+        found = 0
+        oldest = max(self.process.base_seq, self.process.next_seq - _SEARCHED_RECORDS)
+        for seq in range(self.process.next_seq - 1, oldest - 1, -1):
+            for number, stream, _, data in self.process.read(seq - 1, 0)[0]:
+                if number == seq:
+                    streams.setdefault(stream, []).append(data)
+                    found += len(data)
+            if found >= _SEARCHED_BYTES:
+                break
+        return [b"".join(reversed(parts)) for parts in streams.values()]
 
     async def wait(self) -> None:
         """Return when it has exited."""
@@ -156,11 +188,16 @@ class LocalProcess:
         """Whether somebody has not heard all of it yet."""
         return any(audience.lacks(name, self) for audience, name in self.known_to.items())
 
+    @property
+    def kept_missing(self) -> tuple[bytes, ...]:
+        """The paths that its sandbox keeps from being made."""
+        return () if self.confinement is None else self.confinement.plan.missing
+
     def exited_notification(self, name: str) -> ExitedNotification:
         """What is told at its exit, to a client that calls it `name`."""
         assert self.exit_code is not None
         return ExitedNotification(
-            name, self.exited_seq, self.exit_code, False, self.reason, self.signal
+            name, self.exited_seq, self.exit_code, self.denied, self.reason, self.signal
         )
 
     def closed_notification(self, name: str) -> ClosedNotification:
@@ -206,7 +243,7 @@ class LocalProcess:
             self.exit_code,
             self.closed,
             None,
-            False,
+            self.denied,
             None if gone is None else Gap(*gone, {}),
             self.reason,
             self.signal,

@@ -45,7 +45,7 @@ class LocalRunner:
         arguments = [os.fspath(argument) for argument in argv]
         params = start_params(next(self._ids), arguments, self.cwd, **options)
         try:
-            process = self._execs.start(params, self._shell, inherit=inherit)
+            process = await self._execs.start_confined(params, self._shell, inherit=inherit)
         except RpcError as exc:
             folder = os.fsdecode(options.get("cwd") or self.cwd)
             error = start_error(exc, os.fsdecode(arguments[0]), folder)

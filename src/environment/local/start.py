@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from execnode.engine.tree import Place
 from execnode.policy.environment import child_environment
-from execnode.policy.sandbox import require_direct_start
 from execnode.protocol.errors import (
     RpcError,
     invalid_params,
@@ -60,9 +59,10 @@ class ExecLimits:
 
 @dataclass(slots=True)
 class SpawnRequest:
-    """Arguments for Engine.spawn."""
+    """Arguments for Engine.spawn; `program` and `variables` are what `paths` and `env` are from."""
 
     program: bytes
+    variables: dict[bytes, bytes]
     paths: list[bytes]
     argv: list[bytes]
     env: list[bytes]
@@ -73,7 +73,7 @@ class SpawnRequest:
 def prepare(params: StartParams, limits: ExecLimits, shell: bytes) -> SpawnRequest:
     """Check the parameters and translate them. `shell`: the path of the user's shell.
 
-    Raises RpcError for what cannot be started as asked, a sandbox that cannot be had included.
+    Raises RpcError for what cannot be started as asked. The sandbox is another matter (sandbox.py).
     """
     _refuse_unenforceable(params)
     cwd = _folder(params.cwd)
@@ -87,7 +87,7 @@ def prepare(params: StartParams, limits: ExecLimits, shell: bytes) -> SpawnReque
     pairs = [name + b"=" + value for name, value in env.items()]
     if any(not name or b"=" in name for name in env):
         raise invalid_params("a variable's name must not be empty and must not contain `=`")
-    request = SpawnRequest(program, _candidates(program, env), argv, pairs, cwd)
+    request = SpawnRequest(program, env, _candidates(program, env), argv, pairs, cwd)
     if params.tty:
         size = params.size
         request.options["size"] = (size.rows, size.cols) if size else _DEFAULT_SIZE
@@ -115,7 +115,6 @@ def put_in_place(options: dict[str, Any], place: Place) -> None:
 
 def _refuse_unenforceable(params: StartParams) -> None:
     """Never run weaker than asked."""
-    require_direct_start(params.sandbox)
     if params.enforce_managed_network or params.network_proxy is not None:
         raise RpcError(
             -32603, "this node has no managed network proxy, so it cannot enforce the use of one"

@@ -18,6 +18,7 @@ from execnode.protocol.messages import (
     ReadParams,
     ReadResponse,
     ResizeParams,
+    SandboxReport,
     SignalParams,
     StartParams,
     StartResponse,
@@ -48,16 +49,38 @@ def _require_name(session: Session, name: str) -> None:
     session.require_free(name)
 
 
-def start(connection: Connection, params: StartParams) -> StartResponse:
-    """Start a process; its notifications follow the answer."""
+def start(connection: Connection, params: StartParams) -> StartResponse | Awaitable[StartResponse]:
+    """Start a process; its notifications follow the answer. With a sandbox it takes a while."""
     session, node = _session(connection), connection.node
     _require_name(session, params.process_id)
     session.require_room(node.settings.execs.limits.processes)
-    process = node.execs.start(params, node.shell)
-    node.sessions.add(session, params.process_id, process)
-    connection.stream(params.process_id, process, 0)
+    if params.sandbox is None:
+        process = node.execs.start(params, node.shell)
+        return _started(connection, params.process_id, process)
+    starting = session.begin(params.process_id, node.execs.start_confined(params, node.shell))
+    return _start(connection, params.process_id, starting)
+
+
+async def _start(
+    connection: Connection, name: str, starting: Awaitable[LocalProcess]
+) -> StartResponse:
+    process = await starting
+    response = _started(connection, name, process)
+    process.release()
+    return response
+
+
+def _started(connection: Connection, name: str, process: LocalProcess) -> StartResponse:
+    connection.node.sessions.add(_session(connection), name, process)
+    connection.stream(name, process, 0)
+    confinement = process.confinement
     return StartResponse(
-        params.process_id, "none", process.pid, process.ref, process.process.retention
+        name,
+        "none" if confinement is None else "linuxSeccomp",
+        process.pid,
+        process.ref,
+        process.process.retention,
+        None if confinement is None else SandboxReport(confinement.way, list(confinement.lost)),
     )
 
 
@@ -76,9 +99,11 @@ def read(connection: Connection, params: ReadParams) -> ReadResponse | Awaitable
 
 def write(connection: Connection, params: WriteParams) -> WriteResponse | Awaitable[WriteResponse]:
     """Standard input. What waits for the program is answered when the program has taken it."""
-    process = _session(connection).get(params.process_id)
+    session = _session(connection)
+    process = session.get(params.process_id)
     if process is None:
-        return WriteResponse("unknownProcess")
+        starting = params.process_id in session.starting
+        return WriteResponse("starting" if starting else "unknownProcess")
     result = process.write(params.chunk, params.write_id)
     return process.written(result) if isinstance(result, int) else result
 
@@ -94,9 +119,13 @@ def signal(connection: Connection, params: SignalParams) -> EmptyResponse:
 
 def terminate(connection: Connection, params: TerminateParams) -> TerminateResponse:
     """End a process with everything it started."""
-    process = _session(connection).get(params.process_id)
+    session = _session(connection)
+    process = session.get(params.process_id)
     if process is None:
-        return TerminateResponse(False)
+        starting = session.starting.get(params.process_id)
+        if starting is not None:
+            starting.cancel()
+        return TerminateResponse(starting is not None)
     return connection.node.execs.terminate(process, params.grace_ms, leftovers=params.leftovers)
 
 
@@ -186,4 +215,5 @@ def _summary(process: LocalProcess, name: str | None, owner: Session) -> Process
         owner.client_name,
         owner.connection is not None,
         process.process.totals(),
+        process.denied,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import msgspec
@@ -35,6 +35,7 @@ from execnode.protocol.files import (
     WriteFileParams,
 )
 from execnode.protocol.messages import EmptyResponse
+from execnode.protocol.sandbox import SandboxContext
 from execnode.protocol.uri import format_path_uri, parse_path_uri
 
 __all__ = ["FileSettings", "LocalFiles"]
@@ -98,7 +99,7 @@ class LocalFiles:
         """
         return FileSession(self, notify, congested)
 
-    def at(self, uri: str, sandbox: dict[str, Any] | None, *, reads: bool) -> bytes:
+    def at(self, uri: str, sandbox: SandboxContext | None, *, reads: bool) -> bytes:
         """The path of a request that may be reached from here: every one passes through this.
 
         reads: the request changes nothing. Raises RpcError.

@@ -1,0 +1,279 @@
+"""The sandbox of a start: what it has to enforce, and on which way that is done.
+
+There are three ways, and a start takes the first that enforces its whole plan:
+
+none
+    There is nothing to enforce; the process is like any other.
+landlock
+    The child gives up its rights by itself, between fork and exec. That costs a tenth of a
+    millisecond and says only what Landlock and a filter of system calls can say (Plan.flat).
+namespaces
+    The helper executable builds namespaces and starts the program in them. It says on a descriptor
+    of its own whether the program runs.
+
+What a plan needs and the kernel does not give is refused, unless whoever started the node has
+accepted the loss of that protection by its name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from execnode.engine import Sandbox
+from execnode.engine.guardian import HELPER
+from execnode.environment.local.start import SpawnRequest
+from execnode.policy import look
+from execnode.policy.plan import Network, Plan
+from execnode.policy.profile import plan_for
+from execnode.policy.sandbox import start_request
+from execnode.protocol.errors import INTERNAL_ERROR, RpcError, os_error_message, spawn_failed
+from execnode.protocol.sandbox import SandboxContext
+
+__all__ = ["Confinement", "Sandboxes", "StatusPipe", "Way", "sweep"]
+
+Way: TypeAlias = Literal["none", "landlock", "namespaces"]
+
+_HELPER: Final = os.fsencode(HELPER)
+_HELPER_NAME: Final = b"execnode-linux-sandbox"
+# Rulesets that are kept: they differ by the network that is allowed.
+_KEPT: Final = 32
+# What is allowed beside the folders in the root (_seccomp/landlock.c).
+_ALWAYS_THERE: Final = (
+    *(b"/dev", b"/dev/pts", b"/dev/shm", b"/dev/ptmx", b"/dev/tty", b"/dev/null"),
+    *(b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom"),
+)
+# The helper's words are few and short.
+_STATUS_BYTES: Final = 65536
+_PROTECTION: Final = "protection"
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a process is put into. lost: protections that it does without, by their names."""
+
+    plan: Plan
+    way: Way
+    landlock: Sandbox | None = None
+    lost: tuple[str, ...] = ()
+
+
+class Sandboxes:
+    """Makes the confinements of a node's processes.
+
+    accepted: names of the protections that may be missing.
+    """
+
+    def __init__(self, accepted: Iterable[str] = ()) -> None:
+        self._accept = [word for name in accepted for word in (b"--accept-missing", name.encode())]
+        self._rulesets: OrderedDict[object, Sandbox] = OrderedDict()
+        self._lock = threading.Lock()  # of _rulesets
+
+    async def confinement(self, sandbox: SandboxContext, request: SpawnRequest) -> Confinement:
+        """Return what a process with this sandbox is to be put into.
+
+        It looks at the machine, in a thread. Raises RpcError. Safe to cancel.
+        """
+        asked = start_request(sandbox, request.cwd, request.variables)
+
+        def make() -> Confinement:
+            plan = plan_for(asked, request.cwd)
+            if plan.unrestricted:
+                return Confinement(plan, "none")
+            if plan.flat:
+                ruleset = self._ruleset(plan)
+                if not ruleset.lacks:
+                    return Confinement(plan, "landlock", ruleset)
+            return Confinement(plan, "namespaces")
+
+        return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+
+    def _ruleset(self, plan: Plan) -> Sandbox:
+        """The ruleset and filter of a flat plan, from earlier if nothing has changed since.
+
+        Landlock's rules are about what was there when they were made: each folder in the root has
+        one, so that another folder in the root makes a ruleset an old one.
+        """
+        key = plan.network, _landmarks()
+        with self._lock:
+            ruleset = self._rulesets.get(key)
+            if ruleset is None:
+                ruleset = _build(plan)
+                self._rulesets[key] = ruleset
+                if len(self._rulesets) > _KEPT:
+                    self._rulesets.popitem(last=False)
+            else:
+                self._rulesets.move_to_end(key)
+            return ruleset
+
+    def through_helper(
+        self, request: SpawnRequest, plan: Plan, descriptors: int, status: int
+    ) -> SpawnRequest:
+        """Return the request by which the helper is started, to start the program inside.
+
+        descriptors: how many the program inherits, from 3 on. status: the number under which the
+        helper has the descriptor for its status.
+        """
+        argv = [_HELPER_NAME, b"--status-fd", b"%d" % status, *plan.helper_options(), *self._accept]
+        for number in range(3, 3 + descriptors):
+            argv += [b"--pass-fd", b"%d" % number]
+        argv += [b"--arg0", request.argv[0], b"--", _program(request), *request.argv[1:]]
+        return replace(request, paths=[_HELPER], argv=argv)
+
+
+def _build(plan: Plan) -> Sandbox:
+    rules: list[tuple[bytes, Literal["deny", "read", "write"]]] = [
+        (rule.path, "read") for rule in plan.rules
+    ]
+    network = plan.network
+    return Sandbox(
+        rules,
+        network=_network_name(network),
+        connect=list(network.connect),
+        bind=list(network.bind),
+    )
+
+
+def _network_name(network: Network) -> Literal["full", "ports", "none"]:
+    if network.full:
+        return "full"
+    return "ports" if network.connect or network.bind else "none"
+
+
+def _landmarks() -> tuple[object, ...]:
+    """What tells apart the files that the rules of a ruleset would be about."""
+    with os.scandir(b"/") as root:
+        names = sorted(entry.path for entry in root)
+    return tuple((name, *_identity(name)) for name in (*names, *_ALWAYS_THERE))
+
+
+def _identity(path: bytes) -> tuple[int, int]:
+    try:
+        stat = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return stat.st_dev, stat.st_ino
+
+
+def _program(request: SpawnRequest) -> bytes:
+    """The program as the helper is told it: it looks names up inside, in the child's PATH.
+
+    A child without one has the node's, which the helper does not know.
+    """
+    if b"/" in request.program or b"PATH" in request.variables:
+        return request.program
+    there = (path for path in request.paths if os.access(path, os.X_OK))
+    return next(there, request.program)
+
+
+def sweep(names: Iterable[bytes]) -> list[bytes]:
+    """Remove what kept names missing and is used by no sandbox; return what still is used.
+
+    The helper does so itself, unless it was killed with all its like. It marks them and shares them
+    as _seccomp/missing.h says.
+    """
+    return [name for name in names if look.is_placeholder(name) and not _swept(name)]
+
+
+def _swept(name: bytes) -> bool:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True  # gone, or another's
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Nobody could have begun to share it since, but it may have been removed and made anew.
+        if os.path.samestat(os.fstat(fd), os.lstat(name)):
+            os.rmdir(name)  # noqa: PTH106 (bytes)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # the same
+    finally:
+        os.close(fd)
+    return True
+
+
+# --- what the helper tells ------------------------------------------------------------------------
+
+
+class StatusPipe:
+    """The descriptor on which the helper says what came of a start: nothing, when all went well.
+
+    Its lines are STAGE ERRNO TEXT for a failure, `lost 0 NAME` for a protection that it does
+    without, and `way 0 landlock` where no namespaces can be had and Landlock does it all.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def close_writer(self) -> None:
+        """Leave the writing to the helper."""
+        if self.writer >= 0:
+            os.close(self.writer)
+            self.writer = -1
+
+    def close(self) -> None:
+        """Close what is open of it."""
+        self.close_writer()
+        if self._reader >= 0:
+            os.close(self._reader)
+            self._reader = -1
+
+    async def result(self, request: SpawnRequest, wanted: Confinement) -> Confinement:
+        """Return what the program is confined by, once it runs. Raises RpcError when it does not.
+
+        request: what was to be started.
+        """
+        told = bytearray()
+        while len(told) < _STATUS_BYTES:
+            await anyio.wait_readable(self._reader)
+            try:
+                data = os.read(self._reader, 4096)
+            except BlockingIOError:
+                continue
+            if not data:
+                break
+            told += data
+        lines = [_line(line) for line in told.decode(errors="backslashreplace").splitlines()]
+        failures = [line for line in lines if line[0] not in ("lost", "way")]
+        if failures:
+            raise _failure(failures, request)
+        flat = any(stage == "way" for stage, _, _ in lines)
+        lost = tuple(text for stage, _, text in lines if stage == "lost")
+        return replace(wanted, way="landlock" if flat else wanted.way, lost=lost)
+
+
+def _line(line: str) -> tuple[str, int, str]:
+    """Take STAGE ERRNO TEXT apart; a stage may have spaces in it, and the number has none."""
+    words = line.split(" ")
+    at = next((i for i, word in enumerate(words[1:], 1) if word.isascii() and word.isdigit()), 0)
+    if not at:
+        return line, 0, line
+    return " ".join(words[:at]), int(words[at]), " ".join(words[at + 1 :])
+
+
+def _failure(failures: Sequence[tuple[str, int, str]], request: SpawnRequest) -> RpcError:
+    missing = [text for stage, _, text in failures if stage == _PROTECTION]
+    if missing:
+        sentences = "; ".join(missing)
+        return RpcError(
+            INTERNAL_ERROR,
+            f"this sandbox cannot be enforced here: {sentences}",
+            {"stage": _PROTECTION},
+        )
+    stage, number, text = failures[0]
+    about = {"execve": request.program, "chdir": request.cwd}.get(stage)
+    if about is not None:
+        return spawn_failed(stage, number, about.decode(errors="backslashreplace"))
+    error = spawn_failed(stage, number)
+    cause = f"{text} ({os_error_message(number)})" if number else text
+    return RpcError(error.code, f"the sandbox could not be made: {stage}: {cause}", error.data)
