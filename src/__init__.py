@@ -10,13 +10,23 @@ if __name__ != "execnode":
 
 __version__ = "0.1.0"
 
-__all__ = ["Completed", "Environment", "Node", "Process", "__version__", "connect", "run"]
+__all__ = [
+    "Completed",
+    "Environment",
+    "Node",
+    "Process",
+    "Sandbox",
+    "__version__",
+    "connect",
+    "run",
+]
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would take longer than us
 if TYPE_CHECKING:
     from execnode.client import Completed, Node, Process, connect
     from execnode.embedded import run
     from execnode.environment.services import Environment
+    from execnode.protocol.presets import Sandbox
 else:
 
     def __getattr__(name: str) -> object:
@@ -25,7 +35,11 @@ else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        homes = {"run": "execnode.embedded", "Environment": "execnode.environment.services"}
+        homes = {
+            "run": "execnode.embedded",
+            "Environment": "execnode.environment.services",
+            "Sandbox": "execnode.protocol.presets",
+        }
         home = import_module(homes.get(name, "execnode.client"))
         globals()[name] = getattr(home, name)
         return globals()[name]

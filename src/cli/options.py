@@ -12,6 +12,7 @@ __all__ = [
     "Verbs",
     "json_option",
     "node_options",
+    "protections",
     "ref_argument",
     "retention",
     "size",
@@ -86,6 +87,21 @@ def retention(value: str) -> tuple[str | None, int | None]:
     if colon or not mode[:1].isdigit():
         raise click.BadParameter(f"{value!r} is not like block, drop-oldest or block:16M")
     return None, size(mode)
+
+
+def protections(
+    _context: click.Context, _param: click.Parameter, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Names of protections of a sandbox. Raises click.BadParameter."""
+    if not names:
+        return ()  # the engine is not needed for that
+    from execnode.engine import PROTECTIONS
+
+    for name in names:
+        if name not in PROTECTIONS:
+            known = ", ".join(PROTECTIONS)
+            raise click.BadParameter(f"{name!r} is no protection; there are {known}")
+    return tuple(dict.fromkeys(names))
 
 
 def node_options(function: _F) -> _F:

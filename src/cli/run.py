@@ -1,14 +1,21 @@
 """Running a command on a node, as if it were here."""
 
 import errno
+import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from execnode.client.errors import ProtocolError, StartError
 from execnode.client.node import Node
 from execnode.client.process import Process
+from execnode.protocol.codec import JsonCodec
+from execnode.protocol.errors import RpcError
 from execnode.protocol.messages import Retention
+from execnode.protocol.presets import Sandbox
+from execnode.protocol.sandbox import SandboxContext
+from execnode.protocol.uri import parse_path_uri
 
 from .console import terminal_size
 from .failure import (
@@ -42,6 +49,7 @@ class Order(NamedTuple):
     variables: tuple[tuple[str, str], ...]
     clear_env: bool
     stdin: bool | None
+    sandbox: str | None
     timeout: float | None
     grace: float | None
     retention: tuple[str | None, int | None] | None
@@ -103,6 +111,7 @@ async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
             cwd=None if order.cwd is None else os.path.join(node.cwd, order.cwd),  # noqa: PTH118
             env={} if order.clear_env else None,
             extra_env=_variables(order),
+            sandbox=_sandbox(order, node),
             timeout=order.timeout,
             grace=order.grace,
             stdin=stdin,
@@ -114,6 +123,32 @@ async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
         raise _not_started(error, order) from None
     except (ConnectionError, ProtocolError) as error:
         raise Failure(f"{error}", code=NOT_RUN) from None
+
+
+def _sandbox(order: Order, node: Node) -> SandboxContext | None:
+    """--sandbox. Raises Failure for a file that has none."""
+    match order.sandbox:
+        case None:
+            return None
+        case "read-only":
+            return Sandbox.read_only()
+        case "workspace-write":
+            return Sandbox.workspace_write(os.path.join(node.cwd, order.cwd or node.cwd))  # noqa: PTH118
+        case file:
+            return _read_sandbox(file)
+
+
+def _read_sandbox(file: str) -> SandboxContext:
+    hint = "--sandbox is read-only, workspace-write or a file with an object as in docs/sandbox.md"
+    try:
+        raw = json.loads(Path(file).read_bytes())
+        return JsonCodec().decode_params(SandboxContext, raw)
+    except OSError as error:
+        raise Failure(f"--sandbox {file}: {error.strerror}", hint, USAGE) from None
+    except ValueError as error:
+        raise Failure(f"--sandbox {file}: no JSON: {error}", hint, USAGE) from None
+    except RpcError as error:
+        raise Failure(f"--sandbox {file}: {error.message}", hint, USAGE) from None
 
 
 def _variables(order: Order) -> Mapping[str, str]:
@@ -165,4 +200,7 @@ def _exit_code(joint: Joint, parting: Parting) -> int:
         return TIMED_OUT
     if process.reason in ("oom", "policy"):
         say(f"execnode: ended by the node ({process.reason})")
+    if process.denial is not None:
+        path = os.fsdecode(parse_path_uri(process.denial.path))
+        say(f"execnode: its sandbox does not let it {process.denial.right} {path} (--sandbox)")
     return code

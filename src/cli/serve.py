@@ -85,6 +85,7 @@ def _settings(addresses: Sequence[Address], options: Mapping[str, Any]) -> NodeS
         spill_dir=options["spill_dir"],
         cgroups=not options["no_cgroups"],
         keep=options["keep_children"],
+        accept_missing=options["accept_missing"],
     )
     kinds = {address.kind for address in addresses}
     check_together(kinds, options)

@@ -17,7 +17,12 @@ from typing import Any, ParamSpec, Self, TypeAlias, TypedDict, TypeVar, Unpack, 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from execnode.protocol.messages import EnvironmentInfo, ReadResponse, TerminateResponse
+from execnode.protocol.messages import (
+    EnvironmentInfo,
+    ReadResponse,
+    SandboxDenial,
+    TerminateResponse,
+)
 
 from . import node as _node
 from .channel import Gap, Output, Total
@@ -146,6 +151,11 @@ class Process:
     def sandbox_denied(self) -> bool:
         """Whether the node thinks that its sandbox made the process fail."""
         return self._process.sandbox_denied
+
+    @property
+    def denial(self) -> SandboxDenial | None:
+        """What the sandbox denied, where that is known."""
+        return self._process.denial
 
     @property
     def totals(self) -> Mapping[str, Total]:

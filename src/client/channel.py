@@ -23,6 +23,7 @@ from execnode.protocol.messages import (
     ExitedNotification,
     GapNotification,
     OutputNotification,
+    SandboxDenial,
 )
 
 from .errors import IntegrityError, ProtocolError
@@ -60,6 +61,7 @@ class Exit(NamedTuple):
     reason: str
     signal: str | None
     sandbox_denied: bool
+    denial: SandboxDenial | None = None
 
 
 class Total(NamedTuple):
@@ -163,7 +165,7 @@ class Channel:
 
     def _ended(self, event: ExitedNotification) -> None:
         reason = event.reason or ("exit" if event.exit_code >= 0 else "lost")
-        self.exit = Exit(event.exit_code, reason, event.signal, event.sandbox_denied)
+        self.exit = Exit(event.exit_code, reason, event.signal, event.sandbox_denied, event.denial)
         self.exited.set()
 
     def _close(self, event: ClosedNotification) -> None:

@@ -30,7 +30,7 @@ from .process import Process
 from .processes import Processes
 from .running import run
 from .session import Hello, Session
-from .starting import NEEDS, milliseconds, start_params
+from .starting import milliseconds, needs, start_params
 from .tasks import background
 
 __all__ = ["Node", "ProcessInfo", "connect"]
@@ -155,6 +155,10 @@ class Node:
         extra_env: variables to set on top of any of these.
         rlimits: names of setrlimit(2) in lower case without RLIMIT_, to one number for both the
             soft and the hard limit, or to (soft, hard).
+        limits: what it and all it starts may take together, as Limits(pids=..., memory_bytes=...,
+            cpu=...); it is refused where the node cannot limit that, unless it is `optional`.
+        sandbox: what it may touch: an object of the dialect, as `Sandbox.read_only()` and
+            `Sandbox.workspace_write(folder)` make. It is started in that sandbox or not at all.
         timeout: seconds after which the node ends it and all its descendants (reason `timeout`).
         grace: seconds between SIGTERM and SIGKILL whenever it is ended.
         stdin: keep its standard input open for `Process.write`; otherwise it is /dev/null.
@@ -172,9 +176,8 @@ class Node:
         arguments = [os.fspath(argument) for argument in argv]
         processes = self._processes
         params = start_params(processes.new_process_id(), arguments, self.cwd, **options)
-        for member, capability in NEEDS.items():
-            if getattr(params, member) is not None:
-                self._session.require(capability, f"such option of a start: {member}")
+        for capability, member in needs(params):
+            self._session.require(capability, f"such option of a start: {member}")
         command = " ".join(map(os.fsdecode, arguments))
         limit = _untaken_limit(params.retention)
         channel = processes.channel(params.process_id, f"{params.process_id}: {command}", limit)
@@ -225,9 +228,9 @@ class Node:
         input: written to its standard input, which is then closed; without it is /dev/null.
         check: raise CalledProcessError unless it ends with exit code 0.
         encoding, errors: of input and output as text; without an encoding both are bytes.
-        options: `cwd`, `env`, `env_policy`, `extra_env`, `rlimits`, `timeout` and `grace` of
-            `start`. At the timeout the program and its descendants are ended, also those that only
-            keep its output open, and TimeoutExpired has all that was written.
+        options: `cwd`, `env`, `env_policy`, `extra_env`, `rlimits`, `sandbox`, `timeout` and
+            `grace` of `start`. At the timeout the program and its descendants are ended, also those
+            that only keep its output open, and TimeoutExpired has all that was written.
 
         Raises besides what `start` does. Cancelling ends the program.
         """

@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, TypedDict
 
-from execnode.protocol.messages import EnvironmentPolicy, Retention
+from execnode.protocol.messages import EnvironmentPolicy, Limits, Retention
+from execnode.protocol.sandbox import SandboxContext
 
 __all__ = ["Argument", "Folder", "Options", "StartOptions"]
 
@@ -20,6 +21,8 @@ class Options(TypedDict, total=False):
     extra_env: Mapping[str, str] | None
     env_policy: EnvironmentPolicy | None
     rlimits: Mapping[str, int | tuple[int, int]] | None
+    limits: Limits | None
+    sandbox: SandboxContext | None
     timeout: float | None
     grace: float | None
 

@@ -19,6 +19,7 @@ from execnode.protocol.messages import (
     ReadParams,
     ReadResponse,
     ResizeParams,
+    SandboxDenial,
     SignalParams,
     TerminalSize,
     TerminateParams,
@@ -117,6 +118,11 @@ class Process(AsyncIterator[Output | Gap]):
     def sandbox_denied(self) -> bool:
         """Whether the node thinks that its sandbox made the process fail."""
         return self._channel.exit is not None and self._channel.exit.sandbox_denied
+
+    @property
+    def denial(self) -> SandboxDenial | None:
+        """What the sandbox denied, where that is known."""
+        return None if self._channel.exit is None else self._channel.exit.denial
 
     @property
     def totals(self) -> Mapping[str, Total]:

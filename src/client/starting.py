@@ -1,8 +1,10 @@
 """What a start asks of a node, from the terms of its user."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
+
+from msgspec.structs import replace
 
 from execnode.protocol.messages import (
     EnvironmentPolicy,
@@ -11,12 +13,13 @@ from execnode.protocol.messages import (
     StartParams,
     TerminalSize,
 )
+from execnode.protocol.sandbox import SandboxContext
 from execnode.protocol.text import OsMap, OsText, OsTexts
 from execnode.protocol.uri import format_path_uri
 
 from .options import Argument, Folder
 
-__all__ = ["NEEDS", "milliseconds", "start_params"]
+__all__ = ["milliseconds", "needs", "start_params"]
 
 # The node's own environment, whole: the caller chose what to add to it.
 _NODE_ENVIRONMENT: Final = EnvironmentPolicy(
@@ -27,7 +30,7 @@ _NODE_ENVIRONMENT: Final = EnvironmentPolicy(
     include_only=OsTexts(),
 )
 
-NEEDS: Final[Mapping[str, str]] = {
+_NEEDS: Final[Mapping[str, str]] = {
     "retention": "processRetention",
     "limits": "processLimits",
     "timeout_ms": "processTimeout",
@@ -35,7 +38,16 @@ NEEDS: Final[Mapping[str, str]] = {
     "size": "processResize",
     "digest": "processDigest",
 }
-"""The members of StartParams that a node must have a capability for, or it would ignore them."""
+
+
+def needs(params: StartParams) -> Iterator[tuple[str, str]]:
+    """The capabilities that a node must have, or it would ignore the member beside each."""
+    for member, capability in _NEEDS.items():
+        if getattr(params, member) is not None:
+            yield capability, member
+    limits = params.limits
+    if limits and (limits.pids, limits.memory_bytes, limits.cpu) != (None, None, None):
+        yield "processTreeLimits", "limits.pids, limits.memory_bytes, limits.cpu"
 
 
 def start_params(
@@ -48,6 +60,8 @@ def start_params(
     extra_env: Mapping[str, str] | None = None,
     env_policy: EnvironmentPolicy | None = None,
     rlimits: Mapping[str, int | tuple[int, int]] | None = None,
+    limits: Limits | None = None,
+    sandbox: SandboxContext | None = None,
     timeout: float | None = None,
     grace: float | None = None,
     stdin: bool = False,
@@ -74,10 +88,11 @@ def start_params(
         tty=tty,
         pipe_stdin=stdin,
         arg0=None if arg0 is None else OsText(os.fsencode(arg0)),
+        sandbox=sandbox,
         env_policy=env_policy or (_NODE_ENVIRONMENT if env is None else None),
         retention=retention,
         size=None if size is None else TerminalSize(*size),
-        limits=None if rlimits is None else _limits(rlimits),
+        limits=limits if rlimits is None else _limits(rlimits, limits),
         timeout_ms=milliseconds(timeout),
         grace_ms=milliseconds(grace),
         digest=digest,
@@ -89,11 +104,11 @@ def milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-def _limits(rlimits: Mapping[str, int | tuple[int, int]]) -> Limits:
+def _limits(rlimits: Mapping[str, int | tuple[int, int]], limits: Limits | None) -> Limits:
     values: dict[str, Any] = {
         name: n if isinstance(n, int) else list(n) for name, n in rlimits.items()
     }
-    return Limits(values)
+    return replace(limits or Limits(), rlimits=values)
 
 
 def _environment(variables: Mapping[str, str] | None) -> dict[bytes, bytes]:

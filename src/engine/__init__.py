@@ -1,5 +1,5 @@
-"""The compiled core: processes, logs, channels."""
+"""The compiled core: processes, logs, channels, sandboxes."""
 
-from execnode.engine._pty import Blob, Channel, Engine, Process, Sandbox, SpawnError
+from execnode.engine._pty import PROTECTIONS, Blob, Channel, Engine, Process, Sandbox, SpawnError
 
-__all__ = ["Blob", "Channel", "Engine", "Process", "Sandbox", "SpawnError"]
+__all__ = ["PROTECTIONS", "Blob", "Channel", "Engine", "Process", "Sandbox", "SpawnError"]

@@ -68,6 +68,7 @@ class SpawnError(OSError):
 
 ACCESSES: Final[dict[str, int]]
 NETWORKS: Final[dict[str, int]]
+PROTECTIONS: Final[dict[str, str]]
 
 def landlock_abi() -> int: ...
 def sweep_placeholder(path: bytes) -> bool: ...

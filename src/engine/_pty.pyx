@@ -114,6 +114,11 @@ cdef void update_hashers(void *arg, int stream, const void *data, size_t length)
 
 
 ACCESSES = {"deny": core.ACCESS_DENY, "read": core.ACCESS_READ, "write": core.ACCESS_WRITE}
+PROTECTIONS = {
+    core.protection_name(<core.protection>i).decode(): core.protection_remedy(<core.protection>i).decode()
+    for i in range(<int>core.PROTECTIONS)
+}
+"""What a kernel may be unable to protect, by name, with what a person can do about it."""
 NETWORKS = {"full": core.FILTER_FULL, "ports": core.FILTER_TCP, "none": core.FILTER_NONE}
 
 
@@ -187,9 +192,7 @@ cdef class Sandbox:
             if not core.plan_is_flat(&plan):
                 raise ValueError("Landlock cannot say these rules")
             lacks = core.landlock_lacks(&plan, abi, False)
-            self.lacks = tuple(
-                core.protection_name(<core.protection>i).decode()
-                for i in range(<int>core.PROTECTIONS) if lacks & 1 << i)
+            self.lacks = tuple(name for i, name in enumerate(PROTECTIONS) if lacks & 1 << i)
             if abi:
                 self.confinement.ruleset = core.landlock_ruleset(&plan, abi, False)
                 if self.confinement.ruleset < 0:

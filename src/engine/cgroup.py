@@ -9,7 +9,8 @@ kernel's Documentation/admin-guide/cgroup-v2.rst).
       execnode-PID-RANDOM/    made by `CgroupPool.open`, locked with flock(2) while the pool is open
         1/ 2/ 3/ ...          leaves, one for each process, used again when empty
 
-No controller is switched on, so the rule against processes in inner cgroups does not apply.
+No controller is switched on unless a limit is wanted (controllers.py), so the rule against
+processes in inner cgroups does not apply.
 """
 
 import contextlib
@@ -51,6 +52,7 @@ class Cgroup:
     path: Path
     events_fd: int = field(default=-1, repr=False)  # its cgroup.events, kept open to be asked often
     killed: bool = field(default=False, repr=False)
+    limited: bool = field(default=False, repr=False)
 
 
 class CgroupPool:
@@ -251,10 +253,13 @@ class CgroupPool:
     def _recycle(self, leaf: Cgroup, events: bytes) -> None:
         """Keep an empty leaf for use again, unless a program froze it or made cgroups in it.
 
+        Nor one that has limits.
+
         Nor one that was killed: what is started into it later would be killed, too, by kernels that
         compare its count of kills with that of the cgroup of whoever starts it (Linux 6.18 does).
         """
-        as_new = not leaf.killed and THAWED in events and os.fstat(leaf.fd).st_nlink == 2
+        used_up = leaf.killed or leaf.limited
+        as_new = not used_up and THAWED in events and os.fstat(leaf.fd).st_nlink == 2
         if as_new and len(self._free) < self._max_free:
             self._free.append(leaf)
             return

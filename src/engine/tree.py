@@ -14,15 +14,16 @@ group
 import errno
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from types import TracebackType
-from typing import Literal, Self, TypeVar
+from types import MappingProxyType, TracebackType
+from typing import Final, Literal, Self, TypeVar
 
 from execnode.engine import lineage
 from execnode.engine.cgroup import Cgroup, CgroupPool, CgroupsUnavailable
+from execnode.engine.controllers import Controllers, LimitName, oom_kills, set_limits
 from execnode.engine.lineage import Lineage, LineageUnavailable
 
 __all__ = ["Place", "Trees", "Way", "become_subreaper", "reap_adopted"]
@@ -33,6 +34,8 @@ Way = Literal["cgroup", "lineage", "group"]
 
 T = TypeVar("T")
 
+_NO_LIMITS: Final[Mapping[LimitName, float]] = MappingProxyType({})
+
 
 @dataclass(slots=True, eq=False)
 class Place:
@@ -42,11 +45,13 @@ class Place:
     lineage: the mark, 0 for none.
     rlimit_rttime: the soft and hard RLIMIT_RTTIME to start it with, None to leave it alone. A
         limit that the caller wants for the process may replace the soft one.
+    memory_limited: all in it may have so much memory together and no more.
     """
 
     way: Way
     lineage: int = 0
     rlimit_rttime: tuple[int, int] | None = None
+    memory_limited: bool = False
     _cgroup: Cgroup | None = field(default=None, repr=False)
     _killed: bool = field(default=False, repr=False)
 
@@ -54,6 +59,11 @@ class Place:
     def cgroup_fd(self) -> int:
         """The folder of the cgroup for CLONE_INTO_CGROUP, -1 for none; stays the pool's."""
         return self._cgroup.fd if self._cgroup else -1
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether something in it was killed since it would have had too much memory."""
+        return self.memory_limited and self._cgroup is not None and oom_kills(self._cgroup.fd) > 0
 
 
 class Trees:
@@ -130,22 +140,45 @@ class Trees:
         self._cgroups = False
         self.reason = f"no cgroup: {reason}"
 
-    def place(self) -> Place:
+    def lacks(self, limits: Collection[LimitName]) -> dict[LimitName, str]:
+        """Those limits on a whole tree that cannot be had, each with the reason."""
+        if not limits:
+            return {}
+        if not self._cgroups or not self._pool:
+            return dict.fromkeys(limits, self.reason or "it uses no cgroups")
+        return Controllers(self._pool.path).lacks(limits)
+
+    def place(self, limits: Mapping[LimitName, float] = _NO_LIMITS) -> Place:
         """A place for one process; `release` it whether or not the start succeeds.
 
-        Raises OSError (EMFILE, ENFILE) when there is no descriptor left.
+        limits: of all in it together, as controllers.py has them; to be asked for with `lacks`
+            before.
+
+        Raises OSError: EMFILE, ENFILE when there is no descriptor left; with limits, any other.
         """
         if self._cgroups and self._pool:
             try:
-                return Place("cgroup", _cgroup=self._pool.acquire())
+                leaf = self._pool.acquire()
+                place = Place("cgroup", memory_limited="memory" in limits, _cgroup=leaf)
+                if limits:
+                    self._limit(place, leaf, limits)
+                return place
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE):
+                if limits or error.errno in (errno.EMFILE, errno.ENFILE):
                     raise
                 # The number of cgroups is limited here: the next best will do for this process.
         if self._marks:
             mark = self._marks.new_mark()
             return Place("lineage", mark, self._marks.rlimit(mark))
         return Place("group")
+
+    def _limit(self, place: Place, leaf: Cgroup, limits: Mapping[LimitName, float]) -> None:
+        leaf.limited = True
+        try:
+            set_limits(leaf.fd, limits)
+        except OSError:
+            self.release(place)
+            raise
 
     def kill(self, place: Place, root: int = 0) -> Way:
         """Send SIGKILL to the whole tree in a place, and say which way was used.

@@ -19,7 +19,12 @@ from execnode.client.completed import Completed
 from execnode.client.files import Files
 from execnode.client.http import HttpOptions, HttpReply, HttpStream
 from execnode.client.options import Argument, Options, StartOptions
-from execnode.protocol.messages import EnvironmentInfo, ReadResponse, TerminateResponse
+from execnode.protocol.messages import (
+    EnvironmentInfo,
+    ReadResponse,
+    SandboxDenial,
+    TerminateResponse,
+)
 
 if TYPE_CHECKING:
     from socket import socket
@@ -55,6 +60,10 @@ class Process(Protocol):
     @property
     def sandbox_denied(self) -> bool:
         """Whether a sandbox seems to have made it fail."""
+
+    @property
+    def denial(self) -> SandboxDenial | None:
+        """What the sandbox denied, where that is known."""
 
     @property
     def totals(self) -> Mapping[str, Total]:

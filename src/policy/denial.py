@@ -6,14 +6,16 @@ a guess from what the program wrote; and where we do know, a denial with the rul
 
 from __future__ import annotations
 
+import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from execnode.policy.plan import Access, Plan, Rule, allows
+from execnode.policy import look
+from execnode.policy.plan import Access, Plan, Rule, allows, join
 
-__all__ = ["Denial", "denial_of", "sandbox_denied"]
+__all__ = ["Denial", "denial_in", "denial_of", "sandbox_denied"]
 
 _SIGNS: Final = (
     b"operation not permitted",
@@ -25,6 +27,17 @@ _SIGNS: Final = (
     b"failed to write file",
 )
 _KILLED_BY_FILTER: Final = 128 + signal.SIGSYS
+# What programs say of a file that they may not reach: perror(3) and its like.
+_REFUSED: Final = re.compile(
+    rb"operation not permitted|permission denied|read-only file system", re.IGNORECASE
+)
+_QUOTED: Final = re.compile(rb"""['"`]([^'"`]{1,4096})['"]|\xe2\x80\x98(.{1,4096}?)\xe2\x80\x99""")
+_ABSOLUTE: Final = re.compile(rb"(?:^|[\s=:])(/[^\s:'\"]{0,4095})")
+# A word before the remark, which may be a name; the first is one, for so a shell says it.
+_BARE: Final = re.compile(rb"""(?:cannot (?:create|open) ([^\s:'"]+)|(?:^|: )([^\s:'"]+)): $""")
+# Remarks and names in them that are looked at; the first that tells anything is the cause.
+_REMARKS_MAX: Final = 64
+_NAMES_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +80,36 @@ def denial_of(plan: Plan, path: bytes, right: Access) -> Denial | None:
         return None
     name: Literal["read", "write"] = "write" if right is Access.WRITE else "read"
     return Denial(name, path, by=plan.deciding(path), allow=Rule(path, right))
+
+
+def denial_in(plan: Plan, cwd: bytes, outputs: Iterable[bytes]) -> Denial | None:
+    """Return a denial that a program speaks of in its output, if the plan does deny it.
+
+    That it was the cause is likely, that the plan denies it is certain. Looks where the paths lead.
+    """
+    for output in outputs:
+        remarks = (line for line in output.splitlines() if _REFUSED.search(line))
+        for _, remark in zip(range(_REMARKS_MAX), remarks, strict=False):
+            for _, (name, sure) in zip(range(_NAMES_MAX), _names(remark), strict=False):
+                place = look.resolve(name if name.startswith(b"/") else join(cwd, name))
+                if not sure and place.end is not look.End.FOUND:
+                    continue
+                for right in (Access.READ, Access.WRITE):
+                    denial = denial_of(plan, place.target, right)
+                    if denial is not None:
+                        return denial
+    return None
+
+
+def _names(remark: bytes) -> Iterator[tuple[bytes, bool]]:
+    """What may name a file in a remark, as in `cat: /etc/x: Permission denied`; and surely does."""
+    speaker, _, said = remark.partition(b": ")
+    text = speaker + b": " if _REFUSED.match(said) else said
+    for match in _QUOTED.finditer(text):
+        yield match[1] or match[2], True
+    for match in _ABSOLUTE.finditer(text):
+        yield match[1], True
+    bare = _BARE.search(_REFUSED.split(text)[0])
+    if bare is not None:
+        name = bare[1] or bare[2]
+        yield name, bare[1] is not None or b"/" in name

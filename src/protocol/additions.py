@@ -29,11 +29,11 @@ _Message: TypeAlias = Answer | ErrorAnswer | Notification
 
 # Members that are left out, by type.
 _ADDITIONS: Final[dict[type[msgspec.Struct], dict[str, Any]]] = {
-    StartResponse: {"pid": None, "ref": None, "max_bytes": None, "sandbox": None},
+    StartResponse: {"pid": None, "ref": None, "max_bytes": None, "sandbox": None, "unlimited": []},
     ReadResponse: {"gap": None, "reason": None, "signal": None},
     OutputChunk: {"offset": None},
     OutputNotification: {"offset": None},
-    ExitedNotification: {"reason": None, "signal": None},
+    ExitedNotification: {"reason": None, "signal": None, "denial": None},
     ClosedNotification: {"streams": {}},
     TerminateResponse: {"method": None},
     OpenResponse: {"size": None},

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from .sandbox import SandboxContext
+from .sandbox import Entry, SandboxContext
 from .text import OsMap, OsText, OsTexts
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "RequestId",
     "ResizeParams",
     "Retention",
+    "SandboxDenial",
     "SandboxReport",
     "Shell",
     "ShellSnapshot",
@@ -63,6 +64,7 @@ __all__ = [
     "TerminalSize",
     "TerminateParams",
     "TerminateResponse",
+    "TreeLimit",
     "WriteParams",
     "WriteResponse",
 ]
@@ -230,10 +232,23 @@ class Retention(_Message, frozen=True):
     max_bytes: Unsigned | None = None
 
 
+TreeLimit: TypeAlias = Literal["pids", "memoryBytes", "cpu"]
+
+
 class Limits(_Message, frozen=True):
-    """`rlimits`: names of setrlimit(2), like `nofile` -> both limits, or [soft, hard]."""
+    """What a process may take, and what it and all it starts may take together.
+
+    `rlimits`, for each process: names of setrlimit(2), like `nofile` -> both limits, or [soft,
+    hard]. For all together, by a cgroup: `pids`, how many there may be, threads included;
+    `memory_bytes`; `cpu`, how many processors' time. `optional`: those of these that may be left
+    out where the node cannot have them; the answer then says so.
+    """
 
     rlimits: dict[str, Unsigned | LimitPair] = {}
+    pids: Side | None = None
+    memory_bytes: Unsigned | None = None
+    cpu: Annotated[float, Meta(gt=0, le=65536)] | None = None
+    optional: list[TreeLimit] = []
 
 
 class StartMetadata(_Message, frozen=True):
@@ -297,7 +312,8 @@ class SandboxReport(_Message, frozen=True):
 class StartResponse(_Message, frozen=True):
     """`sandbox_type` is `none` or `linuxSeccomp`; `ref` names the process node-wide.
 
-    `sandbox` tells more of the sandbox that was asked for. `max_bytes`: the retention in force. A
+    `sandbox` tells more of the sandbox that was asked for, `unlimited` which optional limits the
+    process does not have. `max_bytes`: the retention in force. A
     client that acknowledges must do so before that much is unacknowledged, counting each
     notification as its bytes and RECORD_COST more.
     """
@@ -308,6 +324,7 @@ class StartResponse(_Message, frozen=True):
     ref: str | None = None
     max_bytes: Unsigned | None = None
     sandbox: SandboxReport | None = None
+    unlimited: list[TreeLimit] = []
 
 
 # --- other process methods ------------------------------------------------------------------------
@@ -490,6 +507,17 @@ class OutputNotification(_Message, frozen=True):
     offset: Unsigned | None = None
 
 
+class SandboxDenial(_Message, frozen=True):
+    """What a sandbox has denied: reading or writing the file at a URI.
+
+    `allow`: the entry of a profile that would allow it. A protected name wants one of its own.
+    """
+
+    path: str
+    right: Literal["read", "write"]
+    allow: Entry
+
+
 class ExitedNotification(_Message, frozen=True):
     """`process/exited`. `exit_code` is 128 + number for a signal, -1 when it is not known."""
 
@@ -499,6 +527,7 @@ class ExitedNotification(_Message, frozen=True):
     sandbox_denied: bool
     reason: EndReason | None = None
     signal: str | None = None
+    denial: SandboxDenial | None = None
 
 
 class StreamTotal(_Message, frozen=True):

@@ -96,4 +96,5 @@ CAPABILITIES: Final = (
     "processRetention",
     "processSignalNames",
     "processTimeout",
+    "processTreeLimits",
 )

@@ -196,7 +196,12 @@ class PolicyContext(_Member, frozen=True):
 
 
 class SandboxContext(_Member, frozen=True):
-    """The object itself. The members about Windows are checked and have no effect."""
+    """The object itself. The members about Windows are checked and have no effect.
+
+    `isolate` is ours: processes of its own (what it leaves ends with it), a /proc and a /dev of its
+    own, also where the profile could be enforced without. It adds nothing to a profile that
+    restricts nothing.
+    """
 
     permissions: Permissions
     windows_sandbox_level: Literal["disabled", "restricted-token", "elevated", "mxc"]
@@ -210,3 +215,4 @@ class SandboxContext(_Member, frozen=True):
     sandbox_override: Literal[
         "noOverride", "escalatedSandboxWithRestrictions", "bypassSandboxFirstAttempt"
     ] = "noOverride"
+    isolate: bool = False

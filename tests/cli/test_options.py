@@ -3,7 +3,9 @@
 import click
 import pytest
 
-from execnode.cli.options import retention, size, time, variable
+from execnode.cli.options import protections, retention, size, time, variable
+from execnode.cli.verbs.serve import command as serve
+from execnode.engine import PROTECTIONS
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,16 @@ def test_a_variable_without_a_value_has_the_one_from_here(monkeypatch: pytest.Mo
     monkeypatch.delenv("COLOUR")
     with pytest.raises(click.BadParameter, match="COLOUR has no value here"):
         variable("COLOUR")
+
+
+def test_protections_are_those_of_the_mechanism() -> None:
+    option = next(each for each in serve.params if each.name == "accept_missing")
+    assert isinstance(option, click.Option)
+    assert all(name in (option.help or "") for name in PROTECTIONS)
+    context = click.Context(serve)
+    assert protections(context, option, ("landlock", "namespaces", "landlock")) == (
+        "landlock",
+        "namespaces",
+    )
+    with pytest.raises(click.BadParameter, match="'seccomp' is no protection; there are"):
+        protections(context, option, ("seccomp",))

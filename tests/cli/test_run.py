@@ -2,10 +2,12 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -400,3 +402,34 @@ def test_ctrl_c_while_connecting_ends_it(program: type[Program], tmp_path: Path)
     running.signal(signal.SIGINT)
     assert running.ends() == 130
     assert running.errors().strip() == ""
+
+
+# ---- sandbox -------------------------------------------------------------------------------------
+
+
+def test_a_command_in_a_sandbox(where: list[str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="xs-", dir="/var/tmp") as folder:
+        work = Path(folder).resolve()
+        command = ["--cwd", str(work), "--", "sh", "-c", "echo x > f && echo done"]
+        done = execnode("run", *where, "--sandbox", "read-only", *command)
+        assert done.returncode == 2
+        assert f"its sandbox does not let it write {work}/f (--sandbox)" in done.stderr.decode()
+        done = execnode("run", *where, "--sandbox", "workspace-write", *command)
+        assert (done.returncode, done.stdout) == (0, b"done\n")
+        profile = work / "profile.json"
+        files = {"type": "unrestricted"}
+        permissions = {"type": "managed", "file_system": files, "network": "restricted"}
+        told = {"permissions": permissions, "windowsSandboxLevel": "disabled"}
+        profile.write_text(json.dumps(told))
+        done = execnode("run", *where, "--sandbox", str(profile), *command)
+        assert (done.returncode, done.stdout) == (0, b"done\n")
+        for text, message in (
+            ("{", "no JSON"),
+            ("{}", "missing field `permissions`"),
+            ('{"permissions": {"type": "x"}}', "unknown variant `x`"),
+        ):
+            profile.write_text(text)
+            done = execnode("run", *where, "--sandbox", str(profile), *command)
+            assert (done.returncode, message in done.stderr.decode()) == (2, True)
+        done = execnode("run", *where, "--sandbox", str(work / "none"), *command)
+        assert (done.returncode, b"No such file" in done.stderr) == (2, True)

@@ -52,6 +52,8 @@ def _spell(kind: Any) -> str:
         case inspect.UnionType(types=types):
             words = [_spell(each) for each in types]
             return " or ".join(sorted(words, key=lambda word: (word == "null", word)))
+        case inspect.FloatType():
+            return "number"
         case inspect.IntType(ge=0):
             return "uint"
         case inspect.IntType(ge=1):

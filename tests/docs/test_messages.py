@@ -81,6 +81,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "StartMetadata": messages.StartMetadata,
     "ShellSnapshot": messages.ShellSnapshot,
     "Retention": messages.Retention,
+    "SandboxDenial": messages.SandboxDenial,
     "SandboxReport": messages.SandboxReport,
     "TerminalSize": messages.TerminalSize,
     "Limits of a process": messages.Limits,

@@ -1,6 +1,6 @@
 import pytest
 
-from execnode.policy.denial import Denial, denial_of, sandbox_denied
+from execnode.policy.denial import Denial, denial_in, denial_of, sandbox_denied
 from execnode.policy.plan import Access, Plan, Rule
 
 READ, WRITE, DENY = Access
@@ -62,3 +62,41 @@ def test_a_denial_names_the_rule_and_the_way_out(
 def test_where_nothing_covers_there_is_no_rule() -> None:
     denial = denial_of(Plan(()), b"/x", READ)
     assert denial == Denial("read", b"/x", by=None, allow=Rule(b"/x", READ))
+
+
+@pytest.mark.parametrize(
+    ("said", "path", "right"),
+    [
+        (b"touch: cannot touch '/r/x': Read-only file system\n", b"/r/x", "write"),
+        (b"sh: 1: cannot create /r/x: Permission denied\n", b"/r/x", "write"),
+        (b"PermissionError: [Errno 13] Permission denied: '/d/x'\n", b"/d/x", "read"),
+        (b"cat: /d: Permission denied\n", b"/d", "read"),
+        (b"bash: line 1: a/x: Permission denied\n", b"/w/n/a/x", "write"),
+        (b"sh: 1: cannot create x: Permission denied\n", b"/w/n/x", "write"),
+        ("rm: \u2018x\u2019: Operation not permitted\n".encode(), b"/w/n/x", "write"),
+        (b"first\nfailed: /w/a: permission denied\ncp: /r/b: permission denied", b"/r/b", "write"),
+    ],
+)
+def test_a_denial_in_the_words_of_programs(said: bytes, path: bytes, right: str) -> None:
+    rules = [(b"/", READ), (b"/d", DENY), (b"/w", WRITE), (b"/w/n", READ)]
+    plan = Plan(tuple(Rule(folder, access) for folder, access in rules))
+    denial = denial_in(plan, b"/w/n", [b"", said])
+    assert denial is not None
+    assert (denial.path, denial.right) == (path, right)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"/r/x: no such file",
+        b"permission denied",
+        b"touch: '/w/x': Permission denied",
+        b"make: fatal: Permission denied",
+        b"a remark on a sandbox: permission denied",
+        b"x" * 100_000 + b": permission denied",
+    ],
+)
+def test_what_the_plan_allows_is_no_denial_of_it(said: bytes) -> None:
+    plan = Plan((Rule(b"/", READ), Rule(b"/w", WRITE)))
+    assert denial_in(plan, b"/", [said]) is None

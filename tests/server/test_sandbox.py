@@ -1,8 +1,10 @@
 """Processes in a sandbox, over the wire: what is answered, told, refused and left."""
 
+import ctypes
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -10,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from execnode.engine.cgroup import own_folders
 from execnode.engine.guardian import HELPER
 from tests.server.conftest import Launch
-from tests.server.running import NodeProcess
+from tests.server.running import ExecSettings, NodeProcess, NodeSettings
 from tests.server.wire import Json, Wire, eventually
 
 NOBODY = 65534
+# The tests' own may lie in root's home, where nobody else can go.
+PYTHON = shutil.which("python3", path="/usr/bin:/bin") or os.path.realpath(sys.executable)
 READ_ALL = {"path": {"type": "special", "value": {"kind": "root"}}, "access": "read"}
 
 
@@ -125,6 +130,12 @@ def _starting(**params: Any) -> Json:
 
 
 # --- inside ---------------------------------------------------------------------------------------
+
+
+def test_an_isolated_process_has_a_world_of_its_own(wire: Wire) -> None:
+    answer = wire.start("sleep 1000 & echo $$", sandbox={**READ_ONLY, "isolate": True})
+    assert answer["sandbox"] == {"path": "namespaces"}
+    assert wire.ended().stdout == b"2\n"  # what it left ended with it
 
 
 def test_what_may_be_written_is(wire: Wire, work: Path) -> None:
@@ -241,14 +252,19 @@ def test_control_c_at_a_terminal(wire: Wire, work: Path) -> None:
 
 
 def test_it_stops_and_goes_on(wire: Wire, work: Path) -> None:
-    script = f"echo ready; i=0; while [ ! -e {work}/end ]; do i=$((i+1)); echo $i > {work}/i; done"
-    wire.start(script, sandbox=writing(work))
-    assert eventually((work / "i").exists)
+    wire.start(f"echo ready; while [ ! -e {work}/end ]; do :; done", sandbox=writing(work))
+    wire.says(b"ready")
     wire.request("process/signal", processId="p", signal="STOP")
+    assert eventually(lambda: _states(work, "sh") == {"T"})
     (work / "end").touch()
-    assert wire.silent(0.3) or wire.seen["p"].exited is None
     wire.request("process/signal", processId="p", signal="CONT")
     assert wire.ended().exit_code == 0
+
+
+def _states(work: Path, name: str) -> set[str]:
+    """The states of the programs of this name whose command line has a folder's."""
+    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in _mentioning(work)]
+    return {stat.rpartition(")")[2].split()[0] for stat in stats if f"({name})" in stat}
 
 
 def test_terminate_ends_the_whole_tree(wire: Wire, work: Path) -> None:
@@ -386,7 +402,133 @@ def test_a_denial_is_guessed_from_what_was_said(wire: Wire, work: Path) -> None:
     assert seen.exited["sandboxDenied"] is False
 
 
+# --- what the machine does not give ---------------------------------------------------------------
+
+
+def without_namespaces() -> None:
+    """Be root of a user namespace in which no mount namespace can be made (namespaces(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.geteuid(), os.getegid()
+    if libc.unshare(0x10000000) != 0:  # CLONE_NEWUSER
+        raise OSError(ctypes.get_errno(), "unshare")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    Path("/proc/sys/user/max_mnt_namespaces").write_text("0")
+
+
+def test_what_cannot_be_enforced_is_refused(launch: Launch, work: Path) -> None:
+    node = launch(prepare=without_namespaces)
+    with node.connect() as wire:
+        refusal = wire.refused("process/start", **_starting(sandbox=writing(work)))
+        assert refusal.code == -32603
+        assert "namespaces" in refusal.message
+        assert "--accept-missing" in refusal.message
+        assert refusal.data["stage"] == "protection"
+        assert wire.run("true", sandbox=READ_ONLY).exit_code == 0
+        isolated = {**READ_ONLY, "isolate": True}
+        refusal = wire.refused("process/start", **_starting(sandbox=isolated, processId="i"))
+        assert "--accept-missing namespaces" in refusal.message
+
+
+def test_an_accepted_loss_is_told_with_every_answer(launch: Launch, work: Path) -> None:
+    settings = NodeSettings(execs=ExecSettings(accept_missing=("namespaces",)))
+    node = launch(settings, prepare=without_namespaces)
+    with node.connect() as wire:
+        for name in ("a", "b"):
+            answer = wire.start(f"touch {work}/x /var/tmp/xs-no", name, sandbox=writing(work))
+            assert answer["sandbox"] == {"path": "landlock", "lost": ["namespaces"]}
+            assert wire.ended(name).exit_code == 1
+    assert [each.name for each in work.iterdir()] == ["x"]
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_a_limit_that_cannot_be_had_is_refused_unless_it_is_optional(
+    launch: Launch, work: Path
+) -> None:
+    node = launch(NodeSettings(execs=ExecSettings(cgroups=False)))
+    with node.connect() as wire:
+        for limits in ({"pids": 10}, {"memoryBytes": 1 << 26}, {"cpu": 0.5}):
+            refusal = wire.refused("process/start", **_starting(limits=limits))
+            assert refusal.code == -32600
+            assert f"limits.{next(iter(limits))} cannot be had" in refusal.message
+            params = {"limits": {**limits, "optional": list(limits)}, "sandbox": writing(work)}
+            answer = wire.start("true", next(iter(limits)), **params)
+            assert answer["unlimited"] == list(limits)
+        for wrong in ({"pids": 0}, {"cpu": 0}, {"optional": ["nofile"]}):
+            assert wire.refused("process/start", **_starting(limits=wrong)).code == -32602
+
+
+def controllers() -> set[str]:
+    found = [each / "cgroup.controllers" for each in own_cgroups()]
+    return {word for each in found if each.exists() for word in each.read_text().split()}
+
+
+def own_cgroups() -> list[Path]:
+    return list(own_folders(*(Path("/proc/self", n).read_text() for n in ("mountinfo", "cgroup"))))
+
+
+@pytest.mark.skipif("pids" not in controllers(), reason="cgroup v2 has no controller pids here")
+def test_a_fork_bomb_is_bounded_by_its_cgroup(launch: Launch, work: Path) -> None:
+    node = launch()
+    with node.connect() as wire:
+        bomb = "import os\nwhile True: os.fork()"
+        limits = {"pids": 50}
+        wire.start([PYTHON, "-c", bomb, str(work)], sandbox=writing(work), limits=limits)
+        wire.says(b"BlockingIOError")
+        assert len(_mentioning(work)) <= 53
+        wire.request("process/terminate", processId="p")
+        assert eventually(lambda: not _mentioning(work))
+
+
+@pytest.mark.skipif("memory" not in controllers(), reason="cgroup v2 has no controller memory here")
+def test_a_process_that_takes_too_much_memory_ends_by_it(launch: Launch, work: Path) -> None:
+    with launch().connect() as wire:
+        limits = {"memoryBytes": 64 << 20}
+        seen = wire.run([PYTHON, "-c", "x = bytes(1 << 30)"], sandbox=writing(work), limits=limits)
+        assert seen.exited is not None
+        assert (seen.exit_code, seen.exited["reason"]) == (137, "oom")
+
+
+def test_a_fork_bomb_is_bounded_for_a_user(launch: Launch, work: Path) -> None:
+    if os.geteuid() != 0 or not reachable(HELPER):
+        pytest.skip("it takes a user of its own")
+    uid = 60_000 + os.getpid() % 5000  # RLIMIT_NPROC counts all processes of a user
+    os.chown(work, uid, uid)
+    with launch(uid=uid).connect() as wire:
+        bomb = "import os\nwhile True: os.fork()"
+        limits = {"rlimits": {"nproc": 60}}
+        wire.start([PYTHON, "-c", bomb, str(work)], sandbox=writing(work), limits=limits)
+        wire.says(b"BlockingIOError")
+        assert len(_mentioning(work)) <= 60
+        wire.request("process/terminate", processId="p")
+        assert eventually(lambda: not _mentioning(work))
+
+
 # --- what is left ---------------------------------------------------------------------------------
+
+
+def test_a_denial_that_is_known_is_told(wire: Wire, work: Path) -> None:
+    (work / ".git").mkdir()
+    (work / ".git" / "config").touch()
+    protected, hidden = work / ".git" / "config", work / "hidden"
+    hidden.write_text("x")
+    sandbox = writing(work, entry(hidden, "deny"))
+    for name, script, path, right in (
+        ("a", f"echo x > {protected}", protected, "write"),
+        ("b", "touch .git/config", protected, "write"),
+        ("c", "touch /var/tmp/xs-none", Path("/var/tmp/xs-none"), "write"),
+        ("d", f"cat {hidden}", hidden, "read"),
+    ):
+        seen = wire.run(script, name, cwd=work.as_uri(), sandbox=sandbox)
+        assert seen.exited is not None
+        allow = entry(path, right)
+        assert seen.exited["denial"] == {"path": path.as_uri(), "right": right, "allow": allow}
+    seen = wire.run("echo permission denied; exit 1", "z", sandbox=sandbox)
+    assert seen.exited is not None
+    assert "denial" not in seen.exited
 
 
 @pytest.mark.parametrize("end", ["exit", "terminate", "signal"])

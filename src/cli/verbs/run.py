@@ -51,6 +51,12 @@ __all__ = ["command"]
     help="Pass our stdin on, or do not. Default: unless it is a terminal, or with --tty.",
 )
 @click.option(
+    "--sandbox",
+    metavar="PROFILE",
+    help="What it may touch: read-only (everything, but only to look), workspace-write (and change "
+    "its working folder, /tmp and $TMPDIR), or a file with a sandbox object as JSON.",
+)
+@click.option(
     "--timeout", type=time, help="End it with all it has started after so long; exit code 124."
 )
 @click.option(

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from execnode.cli.options import Verb, size, time
+from execnode.cli.options import Verb, protections, size, time
 
 __all__ = ["command"]
 
@@ -128,6 +128,16 @@ __all__ = ["command"]
 )
 @click.option("--keep-children", is_flag=True, help="At the end, leave processes alone.")
 @click.option("--no-cgroups", is_flag=True, help="Do not use cgroups to end processes.")
+@click.option(
+    "--accept-missing",
+    callback=protections,
+    metavar="NAME",
+    multiple=True,
+    help="Run processes in sandboxes without this protection where the machine does not give it, "
+    "instead of refusing them; every answer then names it. May be repeated. They are namespaces, "
+    "private-proc, network-namespace, landlock, landlock-truncate, landlock-ports, landlock-ioctl "
+    "and landlock-signals.",
+)
 @click.option(
     "--memory", type=size, default="1G", show_default=True, help="Output kept in memory, in all."
 )

@@ -25,6 +25,7 @@ const char options_usage[] =
     "  --missing PATH             what does not exist and may not be made\n"
     "  --literal                  the paths above that come after this have no links on their way; a link is meant itself\n"
     "  --minimal                  read what programs need: /usr, /bin, /lib, /etc and their like\n"
+    "  --isolate                  insist on namespaces, with own processes, /proc and /dev\n"
     "  --network [none|full]      without a word: full (default: none, and full with full-access)\n"
     "  --connect-port N           connect to this TCP port, and to no other\n"
     "  --bind-port N              listen on this TCP port, and on no other\n"
@@ -159,6 +160,8 @@ static const char *read_words(int argc, char **argv, struct collected *all)
         const char *name = argv[i++], *wrong = NULL;
         if (strcmp(name, "--minimal") == 0) {
             all->minimal = true;
+        } else if (strcmp(name, "--isolate") == 0) {
+            all->options->isolate = true;
         } else if (strcmp(name, "--literal") == 0) {
             all->literal = true;
         } else if (strcmp(name, "--network") == 0) {

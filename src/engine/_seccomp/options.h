@@ -14,6 +14,7 @@ struct options {
     int status_fd;     /* or -1 */
     struct passed passed;
     bool unrestricted; /* nothing is forbidden */
+    bool isolate;      /* namespaces are wanted, even if the plan does without */
 };
 
 extern const char options_usage[];

@@ -87,7 +87,7 @@ static int run_flat(const struct options *options, char *const *argv)
 {
     int abi = landlock_abi();
     uint32_t losses = landlock_lacks(&options->plan, abi, false);
-    if (!plan_is_flat(&options->plan))
+    if (options->isolate || !plan_is_flat(&options->plan))
         losses |= 1U << PROTECT_MOUNTS;
     if (!bears(options, losses))
         return EXIT_FAILED;

@@ -5,9 +5,6 @@ What is alive and what is kept is known here; which client may see which process
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import secrets
 import signal
 import tempfile
@@ -21,42 +18,25 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from execnode.engine import Engine, SpawnError
+from execnode.engine import Engine
 from execnode.engine.guardian import Guardian
 from execnode.engine.tree import Trees, Way
 from execnode.environment.local.process import Audience, LocalProcess
 from execnode.environment.local.pump import drive, pump
 from execnode.environment.local.sandbox import Confinement, Sandboxes, StatusPipe, sweep
-from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare, put_in_place
+from execnode.environment.local.spawning import Spawner
+from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare
 from execnode.environment.local.trial import prove_cgroups
-from execnode.protocol.errors import (
-    INTERNAL_ERROR,
-    RpcError,
-    invalid_request,
-    nul_byte,
-    spawn_failed,
-)
+from execnode.protocol.errors import invalid_request
 from execnode.protocol.messages import StartParams, TerminateResponse
 
 __all__ = ["ExecSettings", "LocalExec"]
 
-_logger = logging.getLogger(__name__)
-
-# A clone3(2) that fails so was refused the cgroup, not the process.
-_CGROUP_REFUSED: Final = frozenset(
-    {
-        errno.EBUSY,
-        errno.EOPNOTSUPP,
-        errno.ENODEV,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOSYS,
-        errno.ENOENT,
-    }
-)
 # Seconds between looks for what is left of finished processes: at most, and at least.
 _HOUSEKEEPING: Final = 5.0
 _SHORTEST: Final = 0.05
+# Signals whose effect on a process it has no part in.
+_UNSEEN: Final = frozenset({signal.SIGSTOP, signal.SIGCONT})
 # Looks for what killed sandboxes have left: the last is a second after the process has ended.
 _SWEEPS: Final = 10
 # Seconds for killed processes and their output to come to their end, when the node ends.
@@ -111,6 +91,7 @@ class LocalExec:
         self._trees = Trees.open(
             self._living.keys if settings.adopt else None, cgroups=settings.cgroups
         )
+        self._spawner = Spawner(engine, self._trees, keep=settings.keep)
 
     @classmethod
     @asynccontextmanager
@@ -187,8 +168,8 @@ class LocalExec:
         status = StatusPipe()
         try:
             number = 3 + len(inherit)
-            helper = self._sandboxes.through_helper(request, confinement.plan, len(inherit), number)
-            process = self._spawn_helper(params, helper, confinement, [*inherit, status.writer])
+            helper = self._sandboxes.through_helper(request, confinement, len(inherit), number)
+            process = self._spawn(params, helper, confinement, [*inherit, status.writer])
             status.close_writer()
             process.starting = True
             process.hold(1)
@@ -203,28 +184,6 @@ class LocalExec:
         finally:
             status.close()
 
-    def _spawn_helper(
-        self,
-        params: StartParams,
-        request: SpawnRequest,
-        confinement: Confinement,
-        inherit: Sequence[int],
-    ) -> LocalProcess:
-        try:
-            return self._spawn(params, request, confinement, inherit)
-        except RpcError as error:
-            told = error.data if isinstance(error.data, dict) else {}
-            # Too many arguments for the helper are too many for the program.
-            if told.get("stage") != "execve" or told.get("errno") == errno.E2BIG:
-                raise
-            helper = os.fsdecode(request.paths[0])
-            raise RpcError(
-                INTERNAL_ERROR,
-                f"the sandbox needs the helper executable {helper}, which cannot be run: "
-                f"{error.message}; install execnode again, where this user may reach it",
-                told,
-            ) from None
-
     def _spawn(
         self,
         params: StartParams,
@@ -234,38 +193,11 @@ class LocalExec:
     ) -> LocalProcess:
         if self._ended:
             self._bury()  # a place given back is one that need not be made
-        place = self._trees.place()
-        put_in_place(request.options, place)
-        try:
-            spawned = self.engine.spawn(
-                request.paths,
-                request.argv,
-                request.env,
-                request.cwd,
-                outlive=self.settings.keep,
-                inherit=list(inherit),
-                sandbox=None if confinement is None else confinement.landlock,
-                **request.options,
-            )
-        except SpawnError as error:
-            self._trees.release(place)
-            if error.stage == "clone" and place.cgroup_fd >= 0 and error.errno in _CGROUP_REFUSED:
-                self._trees.disable_cgroups(str(error))
-                _logger.warning(
-                    "no more cgroups, since one was refused to a new process: %s", error
-                )
-                return self._spawn(params, request, confinement, inherit)
-            raise spawn_failed(error.stage, error.errno or 0, _subject(error, request)) from None
-        except ValueError:
-            self._trees.release(place)
-            raise nul_byte() from None
-        except BaseException:
-            self._trees.release(place)
-            raise
+        spawned = self._spawner.spawn(request, confinement, inherit)
         ref = secrets.token_hex(4)
         while ref in self._processes:
             ref = secrets.token_hex(4)
-        process = LocalProcess(ref, params, spawned, place, confinement)
+        process = LocalProcess(ref, params, spawned, confinement)
         process.on_ended.append(self._ended.append)
         self._processes[ref] = process
         self._living[process.pid] = process
@@ -319,6 +251,16 @@ class LocalExec:
             return TerminateResponse(True, self._kill(process))
         self._tasks.start_soon(self._end_politely, process, grace_ms)
         return TerminateResponse(True, process.place.way)
+
+    def signal(self, process: LocalProcess, number: int) -> None:
+        """Signal a process group; nothing happens once its leader has exited.
+
+        What stands for a program outside of its namespaces passes signals on, but for those that it
+        cannot get: then all in the tree are stopped, and go on.
+        """
+        whole = number in _UNSEEN and process.in_namespaces and not process.has_exited
+        if not (whole and self._trees.signal(process.place, number)):
+            process.send_signal(number)
 
     def leftovers_of(self, starter: Audience) -> list[LocalProcess]:
         """Its finished processes, forgotten or not, that have left something running."""
@@ -473,9 +415,3 @@ class LocalExec:
             if self._guardian is not None:
                 self._post_guardian()
             await anyio.sleep(min(_HOUSEKEEPING, max(limits.keep_seconds, _SHORTEST)))
-
-
-def _subject(error: SpawnError, request: SpawnRequest) -> str | None:
-    """What the failing step was about, where that is a path, as text that every encoding has."""
-    path = {"chdir": request.cwd, "execve": request.program}.get(error.stage)
-    return None if path is None else path.decode(errors="backslashreplace")

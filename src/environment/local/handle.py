@@ -12,7 +12,13 @@ from execnode.client.channel import Gap, Output, Total
 from execnode.environment.local.exec import LocalExec
 from execnode.environment.local.process import LocalProcess
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
-from execnode.protocol.messages import RECORD_COST, ReadResponse, TerminalSize, TerminateResponse
+from execnode.protocol.messages import (
+    RECORD_COST,
+    ReadResponse,
+    SandboxDenial,
+    TerminalSize,
+    TerminateResponse,
+)
 from execnode.protocol.signals import signal_number
 
 __all__ = ["LocalHandle"]
@@ -100,6 +106,11 @@ class LocalHandle(AsyncIterator[Output | Gap]):
     def sandbox_denied(self) -> bool:
         """Whether the sandbox seems to have made the process fail."""
         return self._process.denied
+
+    @property
+    def denial(self) -> SandboxDenial | None:
+        """What the sandbox denied, where that is known."""
+        return self._process.denial
 
     @property
     def totals(self) -> Mapping[str, Total]:
@@ -255,7 +266,7 @@ class LocalHandle(AsyncIterator[Output | Gap]):
 
     async def signal(self, name: str) -> None:
         """Send a signal to the process group. Raises RpcError for an unknown name."""
-        self._process.send_signal(signal_number(name))
+        self._execs.signal(self._process, signal_number(name))
         await anyio.lowlevel.checkpoint()
 
     async def resize(self, rows: int, cols: int) -> None:

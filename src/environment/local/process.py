@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import anyio
 
-from execnode.engine import Process, _pty
-from execnode.engine.tree import Place
+from execnode.engine import _pty
 from execnode.environment.local.sandbox import Confinement
-from execnode.policy.denial import sandbox_denied
+from execnode.environment.local.spawning import Spawned
+from execnode.policy.denial import Denial, denial_in, sandbox_denied
 from execnode.protocol.errors import RpcError, stdin_write_failed, system_error
 from execnode.protocol.messages import (
     AttachResponse,
@@ -24,11 +24,14 @@ from execnode.protocol.messages import (
     Gap,
     OutputChunk,
     ReadResponse,
+    SandboxDenial,
     StartParams,
     StreamTotal,
     TerminalSize,
     WriteResponse,
 )
+from execnode.protocol.sandbox import Entry, FixedPath
+from execnode.protocol.uri import format_path_uri
 
 __all__ = ["Audience", "LocalProcess"]
 
@@ -62,25 +65,28 @@ class LocalProcess:
     known_to: who has a name for it, and which. started_by: whose it is.
     abandoned: whoever started it has gone for good.
     confinement: the sandbox that was asked for, None without one.
-    denied: it seems to have failed because of its sandbox. Known when it has exited.
+    denied: it seems to have failed because of its sandbox, of which `denial` may tell more. Known
+        when it has exited.
     starting: it is not known yet whether the program runs. unborn: it does not; it never was.
+    unlimited: the optional limits that it does not have.
     """
 
     def __init__(
         self,
         ref: str,
         params: StartParams,
-        process: Process,
-        place: Place,
+        spawned: Spawned,
         confinement: Confinement | None = None,
     ) -> None:
+        process = spawned.process
         self.ref = ref
         self.argv = params.argv
         self.cwd = params.cwd
         self.tty = params.tty
         self.stdin = params.tty or params.pipe_stdin
         self.grace_ms = params.grace_ms
-        self.place = place
+        self.place = spawned.place
+        self.unlimited = spawned.unlimited
         self.process = process
         self.pid: int = process.pid
         self.started_at_ms = time.time_ns() // 1_000_000
@@ -92,6 +98,7 @@ class LocalProcess:
         self.abandoned = False
         self.confinement = confinement
         self.denied = False
+        self.denial: SandboxDenial | None = None
         self.starting = False
         self.unborn = False
         self.on_ended: list[Callable[[LocalProcess], None]] = []
@@ -102,8 +109,8 @@ class LocalProcess:
         self._change: anyio.Event | None = None
         self._writes: dict[int, _PendingWrite] = {}
         process.owner = self
-        if confinement is not None:
-            process.caller_tells = True  # the engine knows nothing of denials
+        if confinement is not None or self.place.memory_limited:
+            process.caller_tells = True  # the engine knows nothing of denials and limits
 
     # --- events of the engine ---------------------------------------------------------------------
 
@@ -129,13 +136,23 @@ class LocalProcess:
             self._change = None
 
     def _exit(self) -> None:
+        if self.place.out_of_memory and self.process.exit_signal == signal.SIGKILL:
+            self.process.ended_by = "oom"
         self.exit_code, self.reason, self.signal = self.process.ending
         self.exited_seq = self.process.exited_seq
         if self.confinement is not None and self.exit_code:
             with suppress(OSError):  # a spill file that cannot be read
-                self.denied = sandbox_denied(self.exit_code, self._newest_output())
+                self._look_for_denial(self.confinement, self.exit_code)
 
-    def _newest_output(self) -> Iterable[bytes]:
+    def _look_for_denial(self, confinement: Confinement, exit_code: int) -> None:
+        outputs = self._newest_output()
+        self.denied = sandbox_denied(exit_code, outputs)
+        if self.denied:
+            plan = confinement.plan
+            told = denial_in(plan, plan.cwd or b"/", outputs)
+            self.denial = None if told is None else _denial(told)
+
+    def _newest_output(self) -> list[bytes]:
         """The newest of what is kept, by stream."""
         streams: dict[str, list[bytes]] = {}
         found = 0
@@ -189,6 +206,11 @@ class LocalProcess:
         return any(audience.lacks(name, self) for audience, name in self.known_to.items())
 
     @property
+    def in_namespaces(self) -> bool:
+        """Whether what is known as the process here only stands for it."""
+        return self.confinement is not None and self.confinement.way == "namespaces"
+
+    @property
     def kept_missing(self) -> tuple[bytes, ...]:
         """The paths that its sandbox keeps from being made."""
         return () if self.confinement is None else self.confinement.plan.missing
@@ -197,7 +219,13 @@ class LocalProcess:
         """What is told at its exit, to a client that calls it `name`."""
         assert self.exit_code is not None
         return ExitedNotification(
-            name, self.exited_seq, self.exit_code, self.denied, self.reason, self.signal
+            name,
+            self.exited_seq,
+            self.exit_code,
+            self.denied,
+            self.reason,
+            self.signal,
+            self.denial,
         )
 
     def closed_notification(self, name: str) -> ClosedNotification:
@@ -345,6 +373,13 @@ class LocalProcess:
     def polite_signal(self) -> None:
         """What comes before SIGKILL."""
         self.send_signal(signal.SIGTERM)
+
+
+def _denial(told: Denial) -> SandboxDenial | None:
+    if told.path is None or told.right is None:
+        return None
+    path = format_path_uri(told.path)
+    return SandboxDenial(path, told.right, Entry(FixedPath(path), told.right))
 
 
 class _PendingWrite:

@@ -58,10 +58,14 @@ _PROTECTION: Final = "protection"
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a process is put into. lost: protections that it does without, by their names."""
+    """What a process is put into.
+
+    isolate: it has to be namespaces. lost: protections that it does without, by their names.
+    """
 
     plan: Plan
     way: Way
+    isolate: bool = False
     landlock: Sandbox | None = None
     lost: tuple[str, ...] = ()
 
@@ -88,11 +92,11 @@ class Sandboxes:
             plan = plan_for(asked, request.cwd)
             if plan.unrestricted:
                 return Confinement(plan, "none")
-            if plan.flat:
+            if plan.flat and not sandbox.isolate:
                 ruleset = self._ruleset(plan)
                 if not ruleset.lacks:
-                    return Confinement(plan, "landlock", ruleset)
-            return Confinement(plan, "namespaces")
+                    return Confinement(plan, "landlock", landlock=ruleset)
+            return Confinement(plan, "namespaces", sandbox.isolate)
 
         return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
 
@@ -115,14 +119,15 @@ class Sandboxes:
             return ruleset
 
     def through_helper(
-        self, request: SpawnRequest, plan: Plan, descriptors: int, status: int
+        self, request: SpawnRequest, wanted: Confinement, descriptors: int, status: int
     ) -> SpawnRequest:
         """Return the request by which the helper is started, to start the program inside.
 
         descriptors: how many the program inherits, from 3 on. status: the number under which the
         helper has the descriptor for its status.
         """
-        argv = [_HELPER_NAME, b"--status-fd", b"%d" % status, *plan.helper_options(), *self._accept]
+        argv = [_HELPER_NAME, b"--status-fd", b"%d" % status, *wanted.plan.helper_options()]
+        argv += [*self._accept, *([b"--isolate"] if wanted.isolate else ())]
         for number in range(3, 3 + descriptors):
             argv += [b"--pass-fd", b"%d" % number]
         argv += [b"--arg0", request.argv[0], b"--", _program(request), *request.argv[1:]]
@@ -191,7 +196,7 @@ def _swept(name: bytes) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Nobody could have begun to share it since, but it may have been removed and made anew.
-        if os.path.samestat(os.fstat(fd), os.lstat(name)):
+        if look.is_placeholder(name) and os.path.samestat(os.fstat(fd), os.lstat(name)):
             os.rmdir(name)  # noqa: PTH106 (bytes)
     except BlockingIOError:
         return False

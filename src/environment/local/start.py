@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
+from execnode.engine.controllers import LimitName
 from execnode.engine.tree import Place
 from execnode.policy.environment import child_environment
 from execnode.protocol.errors import (
@@ -59,7 +60,10 @@ class ExecLimits:
 
 @dataclass(slots=True)
 class SpawnRequest:
-    """Arguments for Engine.spawn; `program` and `variables` are what `paths` and `env` are from."""
+    """Arguments for Engine.spawn; `program` and `variables` are what `paths` and `env` are from.
+
+    tree_limits: of all in the place of its tree; those named in `optional_limits`, if they can be.
+    """
 
     program: bytes
     variables: dict[bytes, bytes]
@@ -68,6 +72,8 @@ class SpawnRequest:
     env: list[bytes]
     cwd: bytes
     options: dict[str, Any] = field(default_factory=dict)
+    tree_limits: dict[LimitName, float] = field(default_factory=dict)
+    optional_limits: tuple[str, ...] = ()
 
 
 def prepare(params: StartParams, limits: ExecLimits, shell: bytes) -> SpawnRequest:
@@ -99,6 +105,8 @@ def prepare(params: StartParams, limits: ExecLimits, shell: bytes) -> SpawnReque
     _add_retention(request.options, params.retention, limits)
     if params.limits is not None:
         request.options["rlimits"] = _rlimits(params.limits)
+        request.tree_limits = _tree_limits(params.limits)
+        request.optional_limits = tuple(params.limits.optional)
     return request
 
 
@@ -144,6 +152,15 @@ def _add_retention(options: dict[str, Any], wanted: Retention | None, limits: Ex
         )
     options["retention"] = kept
     options["memory"] = limits.process_memory
+
+
+def _tree_limits(limits: Limits) -> dict[LimitName, float]:
+    wanted: dict[LimitName, float | None] = {
+        "pids": limits.pids,
+        "memory": limits.memory_bytes,
+        "cpu": limits.cpu,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _rlimits(limits: Limits) -> dict[int, tuple[int, int]]:

@@ -81,6 +81,7 @@ def _started(connection: Connection, name: str, process: LocalProcess) -> StartR
         process.ref,
         process.process.retention,
         None if confinement is None else SandboxReport(confinement.way, list(confinement.lost)),
+        list(process.unlimited),
     )
 
 
@@ -113,7 +114,7 @@ def signal(connection: Connection, params: SignalParams) -> EmptyResponse:
     number = signal_number(params.signal)
     process = _session(connection).get(params.process_id)
     if process is not None:
-        process.send_signal(number)
+        connection.node.execs.signal(process, number)
     return _EMPTY
 
 

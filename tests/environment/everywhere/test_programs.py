@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -19,7 +20,8 @@ from execnode.client import (
     TimeoutExpired,
 )
 from execnode.environment.services import Environment, Process
-from execnode.protocol.messages import EnvironmentPolicy
+from execnode.protocol.messages import EnvironmentPolicy, Limits
+from execnode.protocol.presets import Sandbox
 from execnode.protocol.text import OsMap, OsTexts
 from tests.environment.everywhere.places import Open
 
@@ -392,3 +394,44 @@ async def test_a_cancelled_run_leaves_nothing(place: Open, tmp_path: Path) -> No
             await here.exec.run(sh(f"echo $$ > {tmp_path}/pid; exec sleep 100"))
         pid = int((tmp_path / "pid").read_text())
         await gone(pid)
+
+
+# --- sandbox and limits ---------------------------------------------------------------------------
+
+
+async def test_a_program_in_a_sandbox(place: Open) -> None:
+    with TemporaryDirectory(prefix="xs-", dir="/var/tmp") as folder:
+        work = Path(folder)
+        async with place() as here:
+            writing = Sandbox.workspace_write(work, deny=[work / "secret"])
+            (work / "secret").write_text("x")
+            done = await here.exec.run(
+                sh("touch new .codex; cat secret"), cwd=work, sandbox=writing, encoding="utf-8"
+            )
+            assert done.returncode != 0
+            assert sorted(os.listdir(work)) == ["new", "secret"]  # noqa: PTH208 (not async)
+            process = await here.exec.start(sh("cat secret"), cwd=work, sandbox=writing)
+            async with process:
+                await collect(process)
+                assert await process.wait() == 1
+                assert process.sandbox_denied
+                assert process.denial is not None
+                assert process.denial.path == (work / "secret").as_uri()
+                assert process.denial.right == "read"
+            only = Sandbox.read_only()
+            done = await here.exec.run(sh("touch x"), cwd=work, sandbox=only, encoding="utf-8")
+            assert "Permission denied" in done.stderr
+            with pytest.raises(StartError, match="execve") as caught:
+                await here.exec.run(["no-such-program"], sandbox=writing)
+            assert caught.value.stage == "execve"
+            with pytest.raises(ValueError, match="absolute"):
+                Sandbox.workspace_write("relative")
+
+
+async def test_limits_of_a_whole_tree(place: Open) -> None:
+    async with place() as here:
+        limits = Limits(pids=100, memory_bytes=1 << 30, optional=["pids", "memoryBytes"])
+        done = await here.exec.run(
+            sh("ulimit -n"), limits=limits, rlimits={"nofile": 123}, encoding="utf-8"
+        )
+        assert done.stdout == "123\n"
