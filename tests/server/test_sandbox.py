@@ -64,7 +64,11 @@ def work(request: pytest.FixtureRequest) -> Iterator[Path]:
         os.chown(folder, NOBODY, NOBODY)
     folder.chmod(0o755)
     yield folder
-    shutil.rmtree(folder)
+
+    def removed(_function: object, _path: object, info: Any) -> None:
+        assert issubclass(info[0], FileNotFoundError)  # what was kept missing is being swept
+
+    shutil.rmtree(folder, onerror=removed)
 
 
 def writing(work: Path, *entries: Json, **members: Any) -> Json:
@@ -130,6 +134,20 @@ def _starting(**params: Any) -> Json:
 
 
 # --- inside ---------------------------------------------------------------------------------------
+
+
+def test_a_client_of_the_plain_dialect_gets_namespaces(launch: Launch) -> None:
+    node = launch(NodeSettings(), "ws://127.0.0.1:0")
+    with node.connect(node.urls[1]) as wire:
+        assert wire.start("touch /x", sandbox=READ_ONLY) == {
+            "processId": "p",
+            "sandboxType": "linuxSeccomp",
+        }
+        seen = wire.ended()
+        assert b"Read-only file system" in seen.stderr
+        assert seen.exited == {"processId": "p", "seq": 2, "exitCode": 1, "sandboxDenied": True}
+    with node.connect(node.urls[1], additions=True) as wire:
+        assert wire.start("true", sandbox=READ_ONLY)["sandbox"] == {"path": "landlock"}
 
 
 def test_an_isolated_process_has_a_world_of_its_own(wire: Wire) -> None:

@@ -134,9 +134,16 @@ class LocalExec:
         return self._spawn(params, request, None, inherit)
 
     async def start_confined(
-        self, params: StartParams, shell: bytes, *, inherit: Sequence[int] = ()
+        self,
+        params: StartParams,
+        shell: bytes,
+        *,
+        inherit: Sequence[int] = (),
+        own_world: bool = False,
     ) -> LocalProcess:
         """As `start`, with the sandbox that is asked for; None is none.
+
+        own_world: in namespaces where they can be had, also if Landlock alone would do.
 
         The log is protected from its beginning, until `release`. When it is cancelled, nothing is
         left of the process.
@@ -144,7 +151,9 @@ class LocalExec:
         request = self._prepare(params, shell)
         confinement = None
         if params.sandbox is not None:
-            confinement = await self._sandboxes.confinement(params.sandbox, request)
+            confinement = await self._sandboxes.confinement(
+                params.sandbox, request, own_world=own_world
+            )
             self._require_accepting()
             if confinement.way == "namespaces":
                 return await self._start_by_helper(params, request, confinement, inherit)

@@ -81,8 +81,12 @@ class Sandboxes:
         self._rulesets: OrderedDict[object, Sandbox] = OrderedDict()
         self._lock = threading.Lock()  # of _rulesets
 
-    async def confinement(self, sandbox: SandboxContext, request: SpawnRequest) -> Confinement:
+    async def confinement(
+        self, sandbox: SandboxContext, request: SpawnRequest, *, own_world: bool = False
+    ) -> Confinement:
         """Return what a process with this sandbox is to be put into.
+
+        own_world: namespaces rather than Landlock alone, where they can be had.
 
         It looks at the machine, in a thread. Raises RpcError. Safe to cancel.
         """
@@ -92,7 +96,7 @@ class Sandboxes:
             plan = plan_for(asked, request.cwd)
             if plan.unrestricted:
                 return Confinement(plan, "none")
-            if plan.flat and not sandbox.isolate:
+            if plan.flat and not (sandbox.isolate or own_world):
                 ruleset = self._ruleset(plan)
                 if not ruleset.lacks:
                     return Confinement(plan, "landlock", landlock=ruleset)

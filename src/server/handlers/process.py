@@ -57,7 +57,9 @@ def start(connection: Connection, params: StartParams) -> StartResponse | Awaita
     if params.sandbox is None:
         process = node.execs.start(params, node.shell)
         return _started(connection, params.process_id, process)
-    starting = session.begin(params.process_id, node.execs.start_confined(params, node.shell))
+    # What the dialect tells of the inside, to the words of a refused write, is of namespaces.
+    confined = node.execs.start_confined(params, node.shell, own_world=connection.plain)
+    starting = session.begin(params.process_id, confined)
     return _start(connection, params.process_id, starting)
 
 
