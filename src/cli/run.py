@@ -106,7 +106,7 @@ async def _detach(order: Order, target: Target) -> int:
 async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
     """Start the command. Raises Failure with the exit code that a shell would give."""
     try:
-        return await node.start(
+        process = await node.start(
             order.argv,
             cwd=None if order.cwd is None else os.path.join(node.cwd, order.cwd),  # noqa: PTH118
             env={} if order.clear_env else None,
@@ -123,6 +123,9 @@ async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
         raise _not_started(error, order) from None
     except (ConnectionError, ProtocolError) as error:
         raise Failure(f"{error}", code=NOT_RUN) from None
+    if process.sandbox is not None and process.sandbox.lost:
+        say(f"execnode: its sandbox goes without {', '.join(process.sandbox.lost)}")
+    return process
 
 
 def _sandbox(order: Order, node: Node) -> SandboxContext | None:

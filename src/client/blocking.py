@@ -21,6 +21,7 @@ from execnode.protocol.messages import (
     EnvironmentInfo,
     ReadResponse,
     SandboxDenial,
+    SandboxReport,
     TerminateResponse,
 )
 
@@ -131,6 +132,11 @@ class Process:
     def ref(self) -> str | None:
         """Name by which every session of the node can attach to the process."""
         return self._process.ref
+
+    @property
+    def sandbox(self) -> SandboxReport | None:
+        """How its sandbox is enforced, and what of it is not; None without one."""
+        return self._process.sandbox
 
     @property
     def returncode(self) -> int | None:

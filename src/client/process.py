@@ -92,6 +92,8 @@ class Process(AsyncIterator[Output | Gap]):
         """Process id on the node; None when the node does not say."""
         self.ref = started.ref
         """Name by which every session of the node can attach to the process, where there is one."""
+        self.sandbox = started.sandbox
+        """How its sandbox is enforced, and what of it is not; None without one, or if not told."""
 
     def __repr__(self) -> str:
         state = "runs" if self.returncode is None else f"ended: {self.returncode}, {self.reason}"

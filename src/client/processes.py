@@ -22,6 +22,7 @@ from execnode.protocol.messages import (
     ListParams,
     ListResponse,
     OutputNotification,
+    SandboxReport,
     StartParams,
     StartResponse,
     TerminateParams,
@@ -52,12 +53,14 @@ class Started(NamedTuple):
     """What the node says of a process.
 
     `pid` on the node; `ref`: its name for every session; `max_bytes`: how much unacknowledged
-    output, each event counted with RECORD_COST, stops it.
+    output, each event counted with RECORD_COST, stops it. `sandbox`: how its sandbox is enforced;
+    told only by the answer to its start.
     """
 
     pid: int | None
     ref: str | None
     max_bytes: int | None
+    sandbox: SandboxReport | None = None
 
 
 class Processes:
@@ -162,7 +165,7 @@ class Processes:
                     answer = await link.request(
                         methods.PROCESS_START, params, StartResponse, channel.attached
                     )
-                    return Started(answer.pid, answer.ref, answer.max_bytes)
+                    return Started(answer.pid, answer.ref, answer.max_bytes, answer.sandbox)
         except RpcError:
             self.forget(channel)
             self._to_end.discard(channel.process_id)

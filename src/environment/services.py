@@ -23,6 +23,7 @@ from execnode.protocol.messages import (
     EnvironmentInfo,
     ReadResponse,
     SandboxDenial,
+    SandboxReport,
     TerminateResponse,
 )
 
@@ -44,6 +45,7 @@ class Process(Protocol):
 
     args: list[str | bytes]
     pid: int | None
+    sandbox: SandboxReport | None
 
     @property
     def returncode(self) -> int | None:

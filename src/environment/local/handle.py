@@ -62,6 +62,8 @@ class LocalHandle(AsyncIterator[Output | Gap]):
         """Process id."""
         self.ref: str | None = process.ref
         """Its name in this environment."""
+        self.sandbox = process.sandbox_report
+        """How its sandbox is enforced; None without one."""
         process.process.hold(1)
         process.known_to[self] = name
 

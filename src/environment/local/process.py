@@ -25,6 +25,7 @@ from execnode.protocol.messages import (
     OutputChunk,
     ReadResponse,
     SandboxDenial,
+    SandboxReport,
     StartParams,
     StreamTotal,
     TerminalSize,
@@ -204,6 +205,14 @@ class LocalProcess:
     def wanted(self) -> bool:
         """Whether somebody has not heard all of it yet."""
         return any(audience.lacks(name, self) for audience, name in self.known_to.items())
+
+    @property
+    def sandbox_report(self) -> SandboxReport | None:
+        """How its sandbox is enforced, None without one."""
+        confinement = self.confinement
+        if confinement is None:
+            return None
+        return SandboxReport(confinement.way, list(confinement.lost))
 
     @property
     def in_namespaces(self) -> bool:

@@ -18,7 +18,6 @@ from execnode.protocol.messages import (
     ReadParams,
     ReadResponse,
     ResizeParams,
-    SandboxReport,
     SignalParams,
     StartParams,
     StartResponse,
@@ -75,14 +74,13 @@ async def _start(
 def _started(connection: Connection, name: str, process: LocalProcess) -> StartResponse:
     connection.node.sessions.add(_session(connection), name, process)
     connection.stream(name, process, 0)
-    confinement = process.confinement
     return StartResponse(
         name,
-        "none" if confinement is None else "linuxSeccomp",
+        "none" if process.confinement is None else "linuxSeccomp",
         process.pid,
         process.ref,
         process.process.retention,
-        None if confinement is None else SandboxReport(confinement.way, list(confinement.lost)),
+        process.sandbox_report,
         list(process.unlimited),
     )
 

@@ -20,7 +20,7 @@ from execnode.client import (
     TimeoutExpired,
 )
 from execnode.environment.services import Environment, Process
-from execnode.protocol.messages import EnvironmentPolicy, Limits
+from execnode.protocol.messages import EnvironmentPolicy, Limits, SandboxReport
 from execnode.protocol.presets import Sandbox
 from execnode.protocol.text import OsMap, OsTexts
 from tests.environment.everywhere.places import Open
@@ -414,6 +414,7 @@ async def test_a_program_in_a_sandbox(place: Open) -> None:
             async with process:
                 await collect(process)
                 assert await process.wait() == 1
+                assert process.sandbox == SandboxReport("namespaces")
                 assert process.sandbox_denied
                 assert process.denial is not None
                 assert process.denial.path == (work / "secret").as_uri()
