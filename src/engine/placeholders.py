@@ -7,9 +7,10 @@ the keeper too. So the node sweeps when a sandbox is gone, and the guardian when
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from execnode.engine._pty import sweep_placeholder
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from execnode.engine.guardian import Guardian
 
 __all__ = ["Placeholders"]
+
+# Seconds between two looks.
+_PAUSE: Final = 0.002
 
 
 class Placeholders:
@@ -42,8 +46,8 @@ class Placeholders:
             self._unused.discard(path)
             self._users[path] += 1
 
-    def release(self, paths: Collection[bytes]) -> None:
-        """Call it when that sandbox has ended; removes what no other one needs.
+    def release(self, paths: Collection[bytes]) -> bool:
+        """Call it when that sandbox has ended; removes what no other one needs. As `sweep`.
 
         What is still held is left to `sweep`: by processes that are just dying (the kernel may give
         up their locks some milliseconds later), or by a sandbox of somebody else.
@@ -53,7 +57,12 @@ class Placeholders:
             if self._users[path] <= 0:
                 del self._users[path]
                 self._unused.add(path)
-        self.sweep()
+        return self.sweep()
+
+    def release_all(self) -> None:
+        """Call it when all sandboxes have ended, or are about to; `sweep` removes."""
+        self._unused.update(self._users)
+        self._users.clear()
 
     def sweep(self) -> bool:
         """Try again to remove what could not be removed; True when nothing is left to do.
@@ -65,3 +74,12 @@ class Placeholders:
             if self._guardian:
                 self._guardian.forget_placeholder(path)
         return not self._unused
+
+    def sweep_for(self, patience: float) -> bool:
+        """Sweep until nothing is left to do or `patience` seconds are over. Blocks. As `sweep`."""
+        deadline = time.monotonic() + patience
+        while not self.sweep():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE)
+        return True

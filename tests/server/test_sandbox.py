@@ -562,3 +562,20 @@ def test_no_name_is_left_that_was_kept_from_being_made(wire: Wire, work: Path, e
         wire.request("process/signal", processId="p", signal=signal.Signals(9).name)
     wire.ended()
     assert eventually(lambda: not list(work.iterdir()))
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_no_name_is_left_when_the_node_ends(
+    launch: Launch, work: Path, user: str, end: signal.Signals
+) -> None:
+    if user == "nobody" and (os.geteuid() != 0 or not reachable(HELPER)):
+        pytest.skip("nobody cannot run a node here")
+    node = launch(uid=NOBODY) if user == "nobody" else launch()
+    with node.connect() as wire:
+        for name in "abc":
+            wire.start("echo ready; sleep 1000", name, sandbox=writing(work))
+            wire.says(b"ready", name)
+        assert {each.name for each in work.iterdir()} == {".git", ".agents", ".codex", ".aws"}
+        os.kill(node.pid, end)
+        assert eventually(lambda: not list(work.iterdir()))

@@ -20,10 +20,11 @@ from anyio.abc import TaskGroup
 
 from execnode.engine import Engine
 from execnode.engine.guardian import Guardian
+from execnode.engine.placeholders import Placeholders
 from execnode.engine.tree import Trees, Way
 from execnode.environment.local.process import Audience, LocalProcess
 from execnode.environment.local.pump import drive, pump
-from execnode.environment.local.sandbox import Confinement, Sandboxes, StatusPipe, sweep
+from execnode.environment.local.sandbox import Confinement, Sandboxes, StatusPipe
 from execnode.environment.local.spawning import Spawner
 from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare
 from execnode.environment.local.trial import prove_cgroups
@@ -37,7 +38,8 @@ _HOUSEKEEPING: Final = 5.0
 _SHORTEST: Final = 0.05
 # Signals whose effect on a process it has no part in.
 _UNSEEN: Final = frozenset({signal.SIGSTOP, signal.SIGCONT})
-# Looks for what killed sandboxes have left: the last is a second after the process has ended.
+# Looks for what killed sandboxes have left, the last a second after the process has ended: others
+# of those that were killed with it may still be on their way out.
 _SWEEPS: Final = 10
 # Seconds for killed processes and their output to come to their end, when the node ends.
 _LAST_WORDS: Final = 1.0
@@ -88,6 +90,7 @@ class LocalExec:
         self._finished: deque[tuple[float, LocalProcess]] = deque()
         self._guardian: Guardian | None = None
         self._sandboxes = Sandboxes(settings.accept_missing)
+        self._placeholders = Placeholders()
         self._trees = Trees.open(
             self._living.keys if settings.adopt else None, cgroups=settings.cgroups
         )
@@ -178,7 +181,13 @@ class LocalExec:
         try:
             number = 3 + len(inherit)
             helper = self._sandboxes.through_helper(request, confinement, len(inherit), number)
-            process = self._spawn(params, helper, confinement, [*inherit, status.writer])
+            missing = confinement.plan.missing
+            self._placeholders.hold(missing)
+            try:
+                process = self._spawn(params, helper, confinement, [*inherit, status.writer])
+            except BaseException:
+                self._placeholders.release(missing)
+                raise
             status.close_writer()
             process.starting = True
             process.hold(1)
@@ -342,6 +351,7 @@ class LocalExec:
         wanted = self.settings.guard and not self.settings.keep
         if wanted and (self._guardian is None or not self._guardian.alive):
             self._guardian = Guardian.start(self._trees)
+            self._placeholders.guarded_by(self._guardian)
 
     def _close(self) -> None:
         """End everything, and wait for our children: nobody else in this process would."""
@@ -352,7 +362,8 @@ class LocalExec:
         done = self._trees.close(kill=kill)
         if kill:
             drive(self.engine, lambda: all(each.process.exited for each in living), _LAST_WORDS)
-            sweep(name for each in living for name in each.kept_missing)
+            self._placeholders.release_all()
+            done = self._placeholders.sweep_for(_LAST_WORDS) and done
         # What could not be ended here is left to the guardian, which has more patience.
         if self._guardian is not None and done:
             self._guardian.dismiss()
@@ -365,7 +376,8 @@ class LocalExec:
         ended = [process for process in self._ended if not process.starting]
         self._ended[:] = [process for process in self._ended if process.starting]
         for process in ended:
-            self._tidy(process)
+            if process.kept_missing and not self._placeholders.release(process.kept_missing):
+                self._tasks.start_soon(self._sweep)
             if not process.unborn:
                 self.endings[process.reason or "lost"] += 1
             if self._living.get(process.pid) is process:  # its pid may be another's by now
@@ -379,18 +391,11 @@ class LocalExec:
             if len(self._finished) > limits.kept:
                 self._forget_oldest()
 
-    def _tidy(self, process: LocalProcess) -> None:
-        """See that no name stays that was kept missing for a process which was killed."""
-        left = sweep(process.kept_missing) if process.reason != "exit" else []
-        if left:
-            self._tasks.start_soon(self._sweep, left)
-
-    async def _sweep(self, names: list[bytes]) -> None:
-        """As `sweep`, while others that were killed are on their way out."""
+    async def _sweep(self) -> None:
+        """Remove placeholders, while those that were killed with a process are on their way out."""
         for tries in range(_SWEEPS):
             await anyio.sleep(0.001 * 2**tries)
-            names = sweep(names)
-            if not names:  # else another sandbox has them, and will remove them
+            if self._placeholders.sweep():
                 return
 
     def _forget_oldest(self) -> None:
@@ -419,6 +424,7 @@ class LocalExec:
                     break
                 self._forget_oldest()
             self._trees.reap()
+            self._placeholders.sweep()
             emptied = [p for p in self._leftovers if self._trees.release(p.place)]
             self._leftovers.difference_update(emptied)
             if self._guardian is not None:

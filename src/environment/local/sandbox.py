@@ -17,7 +17,6 @@ accepted the loss of that protection by its name.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections import OrderedDict
@@ -31,14 +30,13 @@ import anyio.to_thread
 from execnode.engine import Sandbox
 from execnode.engine.guardian import HELPER
 from execnode.environment.local.start import SpawnRequest
-from execnode.policy import look
 from execnode.policy.plan import Network, Plan
 from execnode.policy.profile import plan_for
 from execnode.policy.sandbox import start_request
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError, os_error_message, spawn_failed
 from execnode.protocol.sandbox import SandboxContext
 
-__all__ = ["Confinement", "Sandboxes", "StatusPipe", "Way", "sweep"]
+__all__ = ["Confinement", "Sandboxes", "StatusPipe", "Way"]
 
 Way: TypeAlias = Literal["none", "landlock", "namespaces"]
 
@@ -181,34 +179,6 @@ def _program(request: SpawnRequest) -> bytes:
         return request.program
     there = (path for path in request.paths if os.access(path, os.X_OK))
     return next(there, request.program)
-
-
-def sweep(names: Iterable[bytes]) -> list[bytes]:
-    """Remove what kept names missing and is used by no sandbox; return what still is used.
-
-    The helper does so itself, unless it was killed with all its like. It marks them and shares them
-    as _seccomp/missing.h says.
-    """
-    return [name for name in names if look.is_placeholder(name) and not _swept(name)]
-
-
-def _swept(name: bytes) -> bool:
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return True  # gone, or another's
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Nobody could have begun to share it since, but it may have been removed and made anew.
-        if look.is_placeholder(name) and os.path.samestat(os.fstat(fd), os.lstat(name)):
-            os.rmdir(name)  # noqa: PTH106 (bytes)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # the same
-    finally:
-        os.close(fd)
-    return True
 
 
 # --- what the helper tells ------------------------------------------------------------------------
