@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,31 @@ def test_descriptors_are_not_passed_on(world: World) -> None:
     assert done.stdout.split() == ["0", "1", "2", "3"]  # 3 is of ls
 
 
+@pytest.mark.parametrize("profile", ["read-only", "workspace-write", "full-access"])
+def test_descriptors_are_passed_on_by_their_numbers(world: World, profile: str) -> None:
+    with ExitStack() as stack:
+        passed = [stack.enter_context(Path("/etc/passwd").open()).fileno() for _ in range(5)]
+        names = [passed[3], passed[1], passed[3], 2]
+        words = [word for fd in names for word in ("--pass-fd", str(fd))]
+        command = ["ls", "/proc/self/fd"]
+        done = world.run(["--profile", profile, *words], *command, pass_fds=passed)
+    lowest = min({3, *passed} - {passed[1], passed[3]})  # is of ls
+    assert {int(fd) for fd in done.stdout.split()} == {0, 1, 2, lowest, passed[1], passed[3]}
+
+
+def test_only_the_program_holds_what_is_passed_on(world: World) -> None:
+    read, write = os.pipe()
+    script = f"echo x >&{write}; exec {write}>&-; exec sleep 1000"
+    words = [*WORKSPACE_WRITE, "--pass-fd", str(write)]
+    with world.start(words, ["bash", "-c", script], pass_fds=[write]) as running:
+        os.close(write)
+        assert os.read(read, 999) == b"x\n"
+        assert os.read(read, 999) == b""
+        assert running.poll() is None
+        running.kill()
+    os.close(read)
+
+
 def test_background_processes_end_with_the_program(world: World) -> None:
     read, write = os.pipe()
     done = world.run(READ_ONLY, "sh", "-c", "setsid sleep 1000 >&0 & exit 5", stdin=write)
@@ -280,6 +306,7 @@ MISTAKES = [
     [], ["--"], ["--profile"], ["--profile", "nothing", "--", "true"], ["--bad", "x", "--", "true"],
     ["true"], ["--connect-port", "x", "--", "true"], ["--connect-port", "65536", "--", "true"],
     ["--network", "full", "--bind-port", "1", "--", "true"], ["--status-fd", "77", "--", "true"],
+    ["--pass-fd", "77", "--", "true"], ["--pass-fd", "x", "--", "true"],
     ["--accept-missing", "nothing", "--", "true"], ["--network", "some", "--", "true"],
 ]  # fmt: skip
 

@@ -114,7 +114,7 @@ __attribute__((noreturn)) static void become_program(const struct inside *inside
     setpgid(0, 0);
     if (inside->terminal >= 0)
         tcsetpgrp(inside->terminal, getpid()); /* SIGTTOU is blocked */
-    syscall(SYS_close_range, 3, ~0U, 0);
+    passed_keep(inside->launch->passed);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -206,7 +206,7 @@ void inside_main(const struct inside *inside)
     wait_for_go(inside->link);
     pid_t program = start_program(inside);
     tell(inside->link, (struct note){NOTE_RUNNING, program, ""});
-    syscall(SYS_close_range, 0, 2, 0);
+    passed_close(launch->passed);
     if (launch->status_fd >= 0)
         close(launch->status_fd);
     be_init(inside, program);

@@ -89,7 +89,7 @@ static void let_go(const struct launch *launch)
 {
     if (launch->status_fd >= 0)
         close(launch->status_fd);
-    syscall(SYS_close_range, 0, 2, 0);
+    passed_close(launch->passed);
 }
 
 /* The program was stopped.  Under a shell the whole job stops and, continued, has the terminal again; alone in a session

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "engine/_seccomp/passed.h"
 #include "engine/_seccomp/spots.h"
 
 struct launch {
@@ -28,6 +29,7 @@ struct launch {
     bool own_network, own_proc;
     int keeper;           /* see missing.h, or -1 */
     int status_fd;        /* closed when the program runs, or -1 */
+    const struct passed *passed;
 };
 
 /* What init tells the launcher, through a socket that is theirs alone. */

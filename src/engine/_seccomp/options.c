@@ -30,10 +30,14 @@ const char options_usage[] =
     "  --cwd DIR                  where to start (default: here)\n"
     "  --arg0 NAME                what the command is told of its name\n"
     "  --accept-missing NAME      run even if the kernel lacks this protection\n"
+    "  --pass-fd N                leave this descriptor open; all others from 3 up are closed\n"
     "  --status-fd N              tell failures and losses there, one a line, instead of on stderr\n"
     "Exit code: the command's; 125 the sandbox failed, 126 the command cannot be run, 127 it is not there.\n";
 
-enum { WORDS_MAX = 65536 };
+enum {
+    WORDS_MAX = 65536,
+    DESCRIPTOR_MAX = 1 << 20,
+};
 
 /* Options whose paths are looked up when all are known. */
 struct collected {
@@ -76,6 +80,14 @@ static const char *add_port(uint16_t **ports, size_t *count, const char *text)
     *ports = more;
     more[(*count)++] = (uint16_t)port;
     return NULL;
+}
+
+static const char *pass(struct passed *passed, const char *text)
+{
+    unsigned long fd;
+    if (!parse_number(text, DESCRIPTOR_MAX, &fd) || fcntl((int)fd, F_SETFD, 0) < 0)
+        return complain("--pass-fd: %.100s is no open descriptor", text);
+    return passed_add(passed, (int)fd) ? NULL : "out of memory";
 }
 
 static const char *accept_loss(struct options *options, const char *name)
@@ -127,8 +139,10 @@ static const char *with_value(struct collected *all, const char *name, const cha
         options->arg0 = value;
     } else if (strcmp(name, "--accept-missing") == 0) {
         return accept_loss(options, value);
+    } else if (strcmp(name, "--pass-fd") == 0) {
+        return pass(&options->passed, value);
     } else if (strcmp(name, "--status-fd") == 0) {
-        if (!parse_number(value, 1 << 20, &number) || fcntl((int)number, F_SETFD, FD_CLOEXEC) < 0)
+        if (!parse_number(value, DESCRIPTOR_MAX, &number) || fcntl((int)number, F_SETFD, FD_CLOEXEC) < 0)
             return complain("--status-fd: %.100s is no open descriptor", value);
         options->status_fd = (int)number;
     } else {

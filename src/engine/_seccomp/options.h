@@ -2,6 +2,7 @@
 #ifndef EXECNODE_OPTIONS_H
 #define EXECNODE_OPTIONS_H
 
+#include "engine/_seccomp/passed.h"
 #include "engine/_seccomp/plan.h"
 
 struct options {
@@ -11,6 +12,7 @@ struct options {
     char **command;    /* NULL-terminated */
     uint32_t accepted; /* protections whose loss is accepted: a set of 1 << enum protection */
     int status_fd;     /* or -1 */
+    struct passed passed;
     bool unrestricted; /* nothing is forbidden */
 };
 

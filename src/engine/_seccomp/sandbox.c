@@ -104,9 +104,7 @@ static int run_flat(const struct options *options, char *const *argv)
     const char *wrong = confine(&confinement);
     if (wrong)
         return failed(options, wrong, errno);
-    for (int fd = 3; fd < 1 << 10; fd++)
-        if (fd != options->status_fd)
-            close(fd);
+    passed_keep(&options->passed);
     exec_program(options->command[0], argv);
     return not_executed(options, errno);
 }
@@ -208,7 +206,7 @@ static int run_namespaced(struct options *options, char *const *argv)
     struct launch how = {.plan = &options->plan, .spots = &spots, .cwd = options->cwd, .program = options->command[0],
                          .argv = argv, .own_user = !may_mount(), .uid = geteuid(), .gid = getegid(),
                          .own_network = options->plan.network == FILTER_NONE, .own_proc = true, .keeper = keeper,
-                         .status_fd = options->status_fd};
+                         .status_fd = options->status_fd, .passed = &options->passed};
     losses = 0;
     bool ran = try_launch(options, &how, &note, &losses);
     placeholders_sweep(held, count);
@@ -244,6 +242,7 @@ int sandbox_main(int argc, char **argv)
         return run_namespaced(&options, words);
     if (chdir(options.cwd) < 0)
         return failed(&options, "chdir", errno);
+    passed_keep(&options.passed);
     exec_program(options.command[0], words);
     return not_executed(&options, errno);
 }
