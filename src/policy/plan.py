@@ -141,10 +141,15 @@ class Plan:
         return tuple(sorted(found))
 
     def helper_options(self) -> list[bytes]:
-        """The plan as options of execnode-linux-sandbox; a folder comes before what is in it."""
+        """The plan as options of execnode-linux-sandbox; a folder comes before what is in it.
+
+        The helper takes the paths literally: a rule about a link is about the link, and what has
+        become a link since the plan was made is not followed.
+        """
         words = {rule.path: self._word(rule) for rule in self.rules}
         words |= dict.fromkeys(self.pins(), b"--write") | dict.fromkeys(self.missing, b"--missing")
-        options = [item for path, word in sorted(words.items()) for item in (word, path)]
+        options = [b"--literal"]
+        options += [item for path, word in sorted(words.items()) for item in (word, path)]
         if self.minimal:
             options.append(b"--minimal")
         options += [b"--network", b"full" if self.network.full else b"none"]

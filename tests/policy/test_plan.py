@@ -160,17 +160,17 @@ def test_the_options_of_the_helper() -> None:
         cwd=b"/w",
     )
     assert b" ".join(plan.helper_options()) == (
-        b"--read / --write /w --missing /w/.aws --write /w/a --read-only /w/a/r --deny /w/d "
-        b"--read /w/d/r --network none --cwd /w"
+        b"--literal --read / --write /w --missing /w/.aws --write /w/a --read-only /w/a/r "
+        b"--deny /w/d --read /w/d/r --network none --cwd /w"
     )
 
 
 def test_the_options_of_the_helper_for_a_minimal_world_with_ports() -> None:
     plan = Plan((), minimal=True, network=Network(False, (53, 443), (8080,)))
     assert b" ".join(plan.helper_options()) == (
-        b"--minimal --network none --connect-port 53 --connect-port 443 --bind-port 8080"
+        b"--literal --minimal --network none --connect-port 53 --connect-port 443 --bind-port 8080"
     )
-    assert UNRESTRICTED.helper_options() == [b"--write", b"/", b"--network", b"full"]
+    assert UNRESTRICTED.helper_options() == b"--literal --write / --network full".split()
 
 
 def test_equal_plans_are_one_key() -> None:

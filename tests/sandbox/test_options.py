@@ -153,6 +153,46 @@ def test_a_written_path_that_is_missing_grants_nothing(world: World) -> None:
     assert not (world.workspace / "new").exists()
 
 
+def test_a_link_may_be_meant_itself(world: World) -> None:
+    """It is seen and stays as it is; what it leads to is neither granted nor taken away."""
+    world.make("ws/real/file")
+    for name, target in {"own": "real", "away": str(world.outside), "gone": "nothing"}.items():
+        (world.workspace / name).symlink_to(target)
+    links = [world.workspace / name for name in ("own", "away", "gone")]
+    options = ["--literal", "--minimal", "--write", world.workspace]
+    options += [word for link in links for word in ("--read-only", link)]
+    seen = world.shell(options, "readlink own away gone").stdout.split()
+    assert seen == ["real", str(world.outside), "nothing"]
+    assert says(world, options, "echo x >own/file && touch own/new && mv real/new new") == "yes"
+    for name in ("own", "away", "gone"):
+        assert says(world, options, f"rm {name}") == "no"
+        assert says(world, options, f"mv {name} other || ln -sfn file {name}") == "no"
+        assert (world.workspace / name).is_symlink()
+    assert says(world, options, "ls away/ || cat away/file") == "no"
+    assert says(world, options, "mkdir nothing") == "yes"
+
+
+def test_a_link_may_be_hidden_itself(world: World) -> None:
+    world.make("ws/real/file")
+    (world.workspace / "link").symlink_to("real")
+    options = ["--literal", "--minimal", "--write", world.workspace]
+    options += ["--deny", world.workspace / "link"]
+    assert says(world, options, "readlink link || cat link/file || ls link/") == "no"
+    assert says(world, options, "rm link") == "no"
+    assert says(world, options, "echo x >real/file") == "yes"
+
+
+def test_what_has_become_a_link_is_not_followed(world: World) -> None:
+    """A plan was made while it was a folder."""
+    (world.workspace / "folder").symlink_to(world.outside)
+    literal = ["--literal", "--minimal", "--write", world.workspace]
+    at_the_end = [*literal, "--write", world.workspace / "folder"]
+    assert says(world, at_the_end, "ls folder/ || cat folder/file") == "no"
+    on_the_way = world.run([*literal, "--read", world.workspace / "folder/file"], "true")
+    assert on_the_way.returncode == 2
+    assert "has a link on its way" in on_the_way.stderr
+
+
 def test_the_hosts_read_only_mounts_stay_so(world: World) -> None:
     if world.uid != 0:
         pytest.skip("only root can mount")
@@ -253,7 +293,7 @@ def test_descriptors_are_passed_on_by_their_numbers(world: World, profile: str) 
 def test_only_the_program_holds_what_is_passed_on(world: World) -> None:
     read, write = os.pipe()
     script = f"echo x >&{write}; exec {write}>&-; exec sleep 1000"
-    words = [*WORKSPACE_WRITE, "--pass-fd", str(write)]
+    words = [*READ_ONLY, "--pass-fd", str(write)]
     with world.start(words, ["bash", "-c", script], pass_fds=[write]) as running:
         os.close(write)
         assert os.read(read, 999) == b"x\n"

@@ -121,11 +121,11 @@ static void allow_fd(struct builder *builder, int fd, uint64_t rights)
 }
 
 /* What does not exist, or may not be looked at, gets no rights. */
-static void allow_at(struct builder *builder, int folder, const char *name, uint64_t rights)
+static void allow_at(struct builder *builder, int folder, const char *name, int flags, uint64_t rights)
 {
     if (builder->error)
         return;
-    int fd = openat(folder, name, O_PATH | O_CLOEXEC);
+    int fd = openat(folder, name, O_PATH | O_CLOEXEC | flags);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
             builder->error = errno;
@@ -137,7 +137,13 @@ static void allow_at(struct builder *builder, int folder, const char *name, uint
 
 static void allow(struct builder *builder, const char *path, uint64_t rights)
 {
-    allow_at(builder, AT_FDCWD, path, rights);
+    allow_at(builder, AT_FDCWD, path, 0, rights);
+}
+
+/* A rule about a link is about that and not about what it leads to. */
+static void allow_rule(struct builder *builder, const struct rule *rule)
+{
+    allow_at(builder, AT_FDCWD, rule->path, O_NOFOLLOW, rights_of(rule->access));
 }
 
 /* The root, but of /dev nothing: a right on "/" would hold for every device node. */
@@ -151,7 +157,7 @@ static void allow_root(struct builder *builder)
     }
     for (struct dirent *entry; (entry = readdir(root));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strcmp(entry->d_name, "dev") != 0)
-            allow_at(builder, dirfd(root), entry->d_name, READING);
+            allow_at(builder, dirfd(root), entry->d_name, O_NOFOLLOW, READING);
     closedir(root);
 }
 
@@ -180,7 +186,7 @@ static void allow_flat(struct builder *builder, const struct plan *plan)
         if (strcmp(rule->path, "/") == 0 && rule->access != ACCESS_DENY)
             allow_root(builder);
         else if (!is_of_the_kernel(rule->path))
-            allow(builder, rule->path, rights_of(rule->access));
+            allow_rule(builder, rule);
         else if (rule->access != ACCESS_DENY && path_is_in(rule->path, "/sys"))
             allow(builder, rule->path, READING);
     }
@@ -193,7 +199,7 @@ static void allow_namespaced(struct builder *builder, const struct plan *plan)
     allow(builder, "/", READING);
     for (size_t i = 0; i < plan->rule_count; i++)
         if (plan->rules[i].access == ACCESS_WRITE && !is_of_the_kernel(plan->rules[i].path))
-            allow(builder, plan->rules[i].path, rights_of(ACCESS_WRITE));
+            allow_rule(builder, &plan->rules[i]);
     /* Whole: these are the small /dev and what is in it. */
     allow(builder, "/dev", rights_of(ACCESS_WRITE) | IOCTL_DEV);
 }

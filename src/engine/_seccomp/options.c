@@ -23,6 +23,7 @@ const char options_usage[] =
     "  --read-only PATH           the same as --read, for a path in a writable one\n"
     "  --deny PATH                hide it; of all these the longest path decides\n"
     "  --missing PATH             what does not exist and may not be made\n"
+    "  --literal                  the paths above that come after this have no links on their way; a link is meant itself\n"
     "  --minimal                  read what programs need: /usr, /bin, /lib, /etc and their like\n"
     "  --network [none|full]      without a word: full (default: none, and full with full-access)\n"
     "  --connect-port N           connect to this TCP port, and to no other\n"
@@ -47,7 +48,7 @@ struct collected {
     size_t workspace_count;
     struct path_list paths;
     const char *network; /* none, full, or NULL */
-    bool minimal;
+    bool minimal, literal;
 };
 
 static const char *complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -113,7 +114,7 @@ static const char *with_path(struct collected *all, const char *name, const char
                  {"--deny", ACCESS_DENY, false}, {"--missing", ACCESS_READ, true}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(name, kinds[i].name) == 0)
-            return path_list_add(&all->paths, path, kinds[i].access) ? NULL : "out of memory";
+            return path_list_add(&all->paths, (struct written){path, kinds[i].access, all->literal}) ? NULL : "out of memory";
     if (strcmp(name, "--workspace") == 0) {
         all->workspaces[all->workspace_count++] = path;
         return NULL;
@@ -158,6 +159,8 @@ static const char *read_words(int argc, char **argv, struct collected *all)
         const char *name = argv[i++], *wrong = NULL;
         if (strcmp(name, "--minimal") == 0) {
             all->minimal = true;
+        } else if (strcmp(name, "--literal") == 0) {
+            all->literal = true;
         } else if (strcmp(name, "--network") == 0) {
             bool said = i < argc && (strcmp(argv[i], "none") == 0 || strcmp(argv[i], "full") == 0);
             all->network = said ? argv[i++] : "full";
@@ -182,10 +185,10 @@ static const char *read_words(int argc, char **argv, struct collected *all)
 static bool add_root_with_protected_names(struct path_list *paths, const char *root)
 {
     static const char *const names[] = {".git", ".agents", ".codex", ".aws"};
-    bool added = path_list_add(paths, root, ACCESS_WRITE);
+    bool added = path_list_add(paths, (struct written){root, ACCESS_WRITE, false});
     for (size_t i = 0; added && i < sizeof names / sizeof *names; i++) {
         char *path = NULL;
-        added = asprintf(&path, "%s/%s", root, names[i]) > 0 && path_list_add(paths, path, ACCESS_READ);
+        added = asprintf(&path, "%s/%s", root, names[i]) > 0 && path_list_add(paths, (struct written){path, ACCESS_READ, false});
     }
     return added;
 }
@@ -196,10 +199,10 @@ static const char *expand_profile(struct collected *all)
     struct path_list *paths = &all->paths;
     if (strcmp(profile, "full-access") == 0) {
         all->network = all->network ? all->network : "full";
-        return path_list_add(paths, "/", ACCESS_WRITE) ? NULL : "out of memory";
+        return path_list_add(paths, (struct written){"/", ACCESS_WRITE, false}) ? NULL : "out of memory";
     }
     if (strcmp(profile, "read-only") == 0 || strcmp(profile, "workspace-write") == 0) {
-        if (!path_list_add(paths, "/", ACCESS_READ))
+        if (!path_list_add(paths, (struct written){"/", ACCESS_READ, false}))
             return "out of memory";
     } else if (*profile) {
         return complain("there is no profile %.100s", profile);
@@ -243,7 +246,7 @@ const char *options_parse(int argc, char **argv, struct options *options)
     if ((wrong = expand_profile(&all)) || (wrong = decide_network(&all)))
         return wrong;
     for (const char *const *path = plan_minimal; all.minimal && *path; path++)
-        if (!path_list_add(&all.paths, *path, ACCESS_READ))
+        if (!path_list_add(&all.paths, (struct written){*path, ACCESS_READ, false}))
             return "out of memory";
     if ((wrong = path_list_resolve(&all.paths, &options->plan)))
         return wrong;

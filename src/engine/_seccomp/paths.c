@@ -13,13 +13,13 @@
 
 static const char NO_MEMORY[] = "out of memory";
 
-bool path_list_add(struct path_list *paths, const char *path, enum access access)
+bool path_list_add(struct path_list *paths, struct written written)
 {
-    struct rule *list = realloc(paths->list, (paths->count + 1) * sizeof *list);
+    struct written *list = realloc(paths->list, (paths->count + 1) * sizeof *list);
     if (!list)
         return false;
     paths->list = list;
-    list[paths->count++] = (struct rule){path, access};
+    list[paths->count++] = written;
     return true;
 }
 
@@ -66,11 +66,12 @@ static char *first_missing(const char *path)
 
 static bool add_rule(struct plan *plan, const char *path, enum access access)
 {
-    struct path_list rules = {plan->rules, plan->rule_count};
-    bool added = path_list_add(&rules, path, access);
-    plan->rules = rules.list;
-    plan->rule_count = rules.count;
-    return added;
+    struct rule *rules = realloc(plan->rules, (plan->rule_count + 1) * sizeof *rules);
+    if (!rules)
+        return false;
+    plan->rules = rules;
+    rules[plan->rule_count++] = (struct rule){path, access};
+    return true;
 }
 
 static bool add_missing(struct plan *plan, const char *path)
@@ -101,12 +102,32 @@ static char *target_of(const char *link)
     return joined;
 }
 
+static bool has_links_on_the_way(const char *path)
+{
+    char *real = with_real_folder(path);
+    bool has = real && strcmp(real, path) != 0;
+    free(real);
+    return has;
+}
+
+static bool resolve_literal(struct plan *plan, const struct written *written, char **absent)
+{
+    struct stat stat;
+    if (lstat(written->path, &stat) == 0)
+        return add_rule(plan, written->path, written->access);
+    if (written->access != ACCESS_WRITE)
+        *absent = first_missing(written->path);
+    return true;
+}
+
 /* What exists becomes a rule; *absent is what does not, and nobody may make. */
-static bool resolve(struct plan *plan, const struct rule *written, char **absent)
+static bool resolve(struct plan *plan, const struct written *written, char **absent)
 {
     *absent = NULL;
     if (placeholder_is_at(written->path)) /* another sandbox's */
         return written->access == ACCESS_WRITE || (*absent = with_real_folder(written->path));
+    if (written->literal)
+        return resolve_literal(plan, written, absent);
     char *real = realpath(written->path, NULL);
     if (real && !add_rule(plan, real, written->access))
         return false;
@@ -132,9 +153,12 @@ const char *path_list_resolve(const struct path_list *paths, struct plan *plan)
     char **absent = calloc(paths->count + 1, sizeof *absent);
     if (!absent)
         return NO_MEMORY;
-    for (size_t i = 0; i < paths->count; i++)
+    for (size_t i = 0; i < paths->count; i++) {
+        if (paths->list[i].literal && has_links_on_the_way(paths->list[i].path))
+            return "a path that is to be taken literally has a link on its way";
         if (!resolve(plan, &paths->list[i], &absent[i]))
             return NO_MEMORY;
+    }
     plan_sort(plan);
     for (size_t i = 0; i < paths->count; i++) {
         const struct rule *around = absent[i] ? plan_decides(plan, absent[i], true) : NULL;

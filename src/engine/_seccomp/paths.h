@@ -5,12 +5,16 @@
 #include "engine/_seccomp/plan.h"
 
 struct path_list {
-    struct rule *list; /* as written */
+    struct written {
+        const char *path;
+        enum access access;
+        bool literal; /* no link is on the way to it; if it is one, that link is meant */
+    } *list;
     size_t count;
 };
 
 /* False when out of memory. */
-bool path_list_add(struct path_list *paths, const char *path, enum access access);
+bool path_list_add(struct path_list *paths, struct written written);
 
 /* Look all of them up and fill in, and sort, the plan's rules and its missing names.
  *

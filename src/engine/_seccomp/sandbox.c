@@ -226,8 +226,8 @@ int sandbox_main(int argc, char **argv)
     struct options options;
     const char *wrong = options_parse(argc, argv, &options);
     if (wrong) {
-        fprintf(stderr, "execnode-linux-sandbox: %s\n", wrong);
-        return usage(options_usage);
+        report(&options, "options", EINVAL, wrong);
+        return options.status_fd >= 0 ? EXIT_USAGE : usage(options_usage);
     }
     size_t count = 0;
     while (options.command[count])

@@ -14,11 +14,17 @@
 
 enum {
     SYS_OPEN_TREE = 428,
+    SYS_OPENAT2 = 437,
     SYS_MOVE_MOUNT = 429,
     SYS_MOUNT_SETATTR = 442,
     CLONE_TREE = 1,
+    NO_SYMLINKS = 0x4, /* RESOLVE_NO_SYMLINKS */
     FROM_FD_ITSELF = 0x4, /* MOVE_MOUNT_F_EMPTY_PATH */
     RECURSIVE = 0x8000,   /* AT_RECURSIVE */
+};
+
+struct how {
+    uint64_t flags, mode, resolve;
 };
 
 struct attr {
@@ -27,8 +33,13 @@ struct attr {
 
 int clone_tree(int folder, const char *path, bool whole)
 {
-    unsigned flags = CLONE_TREE | O_CLOEXEC | AT_SYMLINK_NOFOLLOW | (whole ? RECURSIVE : 0);
-    return (int)syscall(SYS_OPEN_TREE, folder, path, flags);
+    struct how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = NO_SYMLINKS};
+    int fd = (int)syscall(SYS_OPENAT2, folder, path, &how, sizeof how);
+    if (fd < 0)
+        return -1;
+    int tree = (int)syscall(SYS_OPEN_TREE, fd, "", CLONE_TREE | O_CLOEXEC | AT_EMPTY_PATH | (whole ? RECURSIVE : 0));
+    close(fd);
+    return tree;
 }
 
 int put_tree(int tree, const char *path)

@@ -13,7 +13,7 @@ enum {
     ATTR_NOEXEC = 8,
 };
 
-/* A descriptor of a copy of what is mounted at `path` (no link is followed at its end), with what is mounted in it if
+/* A descriptor of a copy of what is at `path` (a link at its end is meant itself, and none may be on the way), with what is mounted in it if
  * `whole`; -1 with errno. */
 int clone_tree(int folder, const char *path, bool whole);
 
