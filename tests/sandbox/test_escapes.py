@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +46,7 @@ def facts_of(world: World, path: str) -> str:
 def check(world: World, out: str, err: str, code: int) -> None:
     killed = code in (128 + 31, -31)  # SIGSYS, for a foreign ABI
     assert out.startswith("refused") or killed, f"{out}{err}{code}"
-    assert world.lives
+    assert world.unharmed
     assert sorted(path.name for path in world.outside.iterdir()) == ["file", "listener", "mailbox"]
     file = world.outside / "file"
     assert file.read_text() == "of somebody else"
@@ -55,6 +56,7 @@ def check(world: World, out: str, err: str, code: int) -> None:
     assert (world.workspace / "deep/down/kept").read_text() == "as it was"
     assert (world.workspace / "secret").read_text() == "hidden"
     assert not (world.workspace / ".codex").exists()
+    assert not Path(f"/dev/shm/{world.facts['shm_name']}-left").exists()
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)

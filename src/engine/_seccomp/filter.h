@@ -14,7 +14,7 @@ enum filter_arch { FILTER_X86_64, FILTER_ARM64 };
 
 enum filter_network {
     FILTER_FULL, /* sockets of any family */
-    FILTER_TCP,  /* Unix and TCP sockets; Landlock decides on the ports */
+    FILTER_TCP,  /* TCP sockets; Landlock decides on the ports */
     FILTER_NONE, /* stream sockets of the Unix family, and none of them connects by a name */
 };
 
@@ -23,7 +23,7 @@ struct filter {
     enum filter_network network;
     bool listens;      /* with FILTER_TCP: listen(2) is allowed */
     bool private_ipc;  /* an IPC namespace of its own; else System V IPC and message queues are refused */
-    bool private_pids; /* a PID namespace of its own; else other processes' limits are out of reach */
+    bool private_pids; /* a PID namespace of its own; else limits and priorities of others are out of reach */
     bool read_only;    /* nothing at all may be changed: modes, owners, times and attributes neither */
 };
 
