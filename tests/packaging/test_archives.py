@@ -27,8 +27,11 @@ def wheel_files(archives: Archives) -> set[str]:
 
 
 def test_the_wheel_holds_execnode_and_nothing_else(archives: Archives) -> None:
+    name = f"execnode-{__version__}"
     tops = {PurePosixPath(name).parts[0] for name in wheel_files(archives)}
-    assert tops == {"execnode", f"execnode-{__version__}.dist-info"}
+    assert tops == {"execnode", f"{name}.data", f"{name}.dist-info"}
+    data = {file for file in wheel_files(archives) if file.startswith(f"{name}.data/")}
+    assert data == {f"{name}.data/scripts/execnode-linux-sandbox"}
 
 
 def test_the_wheel_holds_every_python_file_and_stub(archives: Archives) -> None:
