@@ -191,7 +191,7 @@ cdef class Sandbox:
         filter.arch = core.filter_native()
         filter.network = NETWORKS[network]
         filter.listens = len(bind) > 0
-        filter.private_ipc = filter.private_pids = False
+        filter.private_ipc = filter.private_pids = filter.private_network = False
         filter.read_only = True
         self.confinement.program.len = core.filter_build(&filter, self.program)
         self.confinement.program.filter = self.program

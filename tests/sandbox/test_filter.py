@@ -169,7 +169,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     subprocess.run([*compiler, f"-I{ROOT}/src", "-o", program, *sources], check=True)
 
     def build(arch: str, network: int = NONE, *flags: bool) -> list[bpf.Instruction]:
-        words = [arch == "arm64", network, *flags, *[False] * (4 - len(flags))]
+        words = [arch == "arm64", network, *flags, *[False] * (5 - len(flags))]
         done = subprocess.run(
             [program, *(str(int(word)) for word in words)], capture_output=True, check=True
         )
@@ -292,7 +292,7 @@ def test_other_calls_of_the_network(build: Build, arch: str) -> None:
         assert verdict(program, arch, "socketpair", socket.AF_UNIX, socket.SOCK_STREAM) == ALLOW
     assert [verdict(p, arch, "connect") for p in (none, tcp, full)] == [EPERM, ALLOW, ALLOW]
     assert [verdict(p, arch, "bind") for p in (none, tcp, full)] == [EPERM, ALLOW, ALLOW]
-    namespaced = build(arch, NONE, False, True, True)
+    namespaced = build(arch, NONE, False, True, True, False, True)
     assert verdict(namespaced, arch, "bind") == ALLOW
     assert [verdict(p, arch, "listen") for p in (none, tcp, server, full)] == [
         ALLOW, EPERM, ALLOW, ALLOW,

@@ -112,6 +112,7 @@ class World:
             "shm_key": key,
             "shm_name": shared.name,
             "queue": f"execnode-{os.getpid()}",
+            "network": str(Path("/proc/self/ns/net").readlink()),
             "terminal": os.ttyname(terminal),
             "devices": [entry.name for entry in os.scandir("/dev") if is_other_device(entry)],
         }

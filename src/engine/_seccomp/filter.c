@@ -268,7 +268,7 @@ static void add_network(struct entries *entries, const struct filter *filter)
         add(entries, sys_socketpair, (struct entry){.test = test_unix_only, .bits = SOCKET_TYPE});
         /* No family is left but one whose names are files, and a read-only mount does not keep from connecting. */
         add(entries, sys_connect, (struct entry){.verdict = REFUSE});
-        if (!filter->private_pids) /* without namespaces an abstract name is one for everybody to connect to */
+        if (!filter->private_network) /* an abstract name is there for everybody to connect to */
             add(entries, sys_bind, (struct entry){.verdict = REFUSE});
     } else if (filter->network == FILTER_TCP) {
         add(entries, sys_socket, (struct entry){.test = test_tcp_only, .bits = SOCKET_TYPE});

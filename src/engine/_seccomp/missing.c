@@ -142,19 +142,24 @@ __attribute__((noreturn)) static void keep(struct placeholder *shared, size_t co
 {
     struct placeholder list[count]; /* with descriptors of its own */
     pid_t pid = 0;
+    struct pollfd end = {.fd = -1, .events = POLLIN};
     step_aside(link);
     memcpy(list, shared, sizeof list);
-    if (read(STDIN_FILENO, &pid, sizeof pid) == sizeof pid) {
+    for (size_t i = 0; i < count; i++)
+        list[i].fd = -1;
+    /* One process after the other, as long as the launcher lives: it sweeps too, and two at once would each see the
+     * other's lock. */
+    while (read(STDIN_FILENO, &pid, sizeof pid) == sizeof pid) {
         send(STDIN_FILENO, &pid, sizeof pid, MSG_NOSIGNAL);
-        struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+        if (end.fd >= 0)
+            close(end.fd);
+        end.fd = (int)syscall(SYS_pidfd_open, pid, 0);
         for (size_t i = 0; i < count; i++)
-            list[i].fd = open_placeholder(list[i].path);
-        while (end.fd >= 0 && poll(&end, 1, -1) < 0)
-            ;
-        /* The launcher sweeps too, if it lives; two at once would each see the other's lock. */
-        while (read(STDIN_FILENO, &pid, sizeof pid) > 0)
-            ;
+            if (list[i].fd < 0)
+                list[i].fd = open_placeholder(list[i].path);
     }
+    while (end.fd >= 0 && poll(&end, 1, -1) < 0)
+        ;
     for (size_t i = 0; i < count; i++) {
         list[i].made = shared[i].made;
         if (list[i].fd < 0)
