@@ -400,16 +400,3 @@ def test_attributes_where_nothing_may_be_changed(build: Build, arch: str) -> Non
     for request in (0x80086601, 0x80046601, 0xC020660B, 0x801C581F, 0x5401, 0x5413):
         assert verdict(program, arch, "ioctl", 0, request) == ALLOW
     assert verdict(program, arch, "ioctl", 0, 0x5412) == EPERM
-
-
-def test_the_helper_compiles_for_arm64(tmp_path: Path) -> None:
-    compiler = shutil.which("aarch64-linux-gnu-gcc")
-    if not compiler:
-        pytest.skip("no aarch64-linux-gnu-gcc")
-    helper = tmp_path / "execnode-helper"
-    sources = sorted((ROOT / "src/engine/_seccomp").glob("*.c"))
-    subprocess.run(
-        [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/src", "-static",
-         "-o", helper, *sources], check=True,
-    )  # fmt: skip
-    assert helper.read_bytes()[18:20] == b"\xb7\x00"  # EM_AARCH64
