@@ -134,6 +134,7 @@ cdef extern from "engine/_seccomp/plan.h" nogil:
     void plan_sort(plan *plan)
     bint plan_is_flat(const plan *plan)
     const char *protection_name(protection protection)
+    const char *protection_remedy(protection protection)
 
 cdef extern from "engine/_seccomp/landlock.h" nogil:
     int landlock_abi()

@@ -69,6 +69,8 @@ class SpawnError(OSError):
 ACCESSES: Final[dict[str, int]]
 NETWORKS: Final[dict[str, int]]
 
+PROTECTIONS: Final[dict[str, str]]
+
 def landlock_abi() -> int: ...
 
 @final

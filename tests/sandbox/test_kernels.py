@@ -16,6 +16,7 @@ import pytest
 from execnode.engine._pty import landlock_abi
 from tests.sandbox.attempts import ATTEMPTS
 from tests.sandbox.judging import check, facts_of
+from tests.sandbox.simulator import build_simulator
 from tests.sandbox.world import HERE, PYTHON, World
 
 pytestmark = pytest.mark.skipif(landlock_abi() < 7, reason="Landlock ABI 7 is missing")
@@ -89,15 +90,7 @@ REFUSAL = re.compile(r"protection \d+ this kernel gives no (\S+): (.+)")
 @pytest.fixture(scope="session")
 def simulator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where nobody can run it too."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if not compiler:
-        pytest.skip("no C compiler")
-    program = tmp_path_factory.mktemp("kernels") / "other_kernel"
-    subprocess.run(
-        [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-static",
-         "-o", program, HERE / "other_kernel.c"], check=True,
-    )  # fmt: skip
-    return program
+    return build_simulator(tmp_path_factory.mktemp("kernels"))
 
 
 class OtherKernel:
