@@ -1106,6 +1106,8 @@ def make_a_missing_name_writable(w: SimpleNamespace) -> None:
 
 
 def main(name: str, facts: str) -> None:
+    if "Seccomp:\t2" not in Path("/proc/self/status").read_text():
+        sys.exit("there is no sandbox around this, and it would do harm")
     world = SimpleNamespace(**json.loads(facts))
     try:
         ATTEMPTS[name](world)
