@@ -121,7 +121,7 @@ static bool may_mount(void)
 /* A container may let a user namespace be made and forbid all that it is good for. */
 static bool are_refused(const struct note *note)
 {
-    static const char *const first_steps[] = {"clone", "mount_setattr", "/proc/self/setgroups", "/proc/self/uid_map",
+    static const char *const first_steps[] = {"clone", "unshare", "mount_setattr", "/proc/self/setgroups", "/proc/self/uid_map",
                                               "/proc/self/gid_map", "mount tmpfs"};
     if (note->kind != NOTE_FAILED)
         return false;
@@ -152,27 +152,20 @@ static bool try_launch(const struct options *options, struct launch *how, struct
     return bears(options, *losses) && launch(how, note);
 }
 
-/* Hold every name that is to stay missing; each becomes a rule, for it exists now. */
-static int hold_missing(struct options *options, struct placeholder *list)
+/* Every name that is to stay missing becomes a rule, for it will exist by then.  NULL with errno. */
+static struct placeholder *plan_missing(struct plan *plan)
 {
-    struct plan *plan = &options->plan;
-    size_t count = plan->missing_count;
-    struct rule *rules = realloc(plan->rules, (plan->rule_count + count) * sizeof *rules);
-    if (!rules)
-        return -1;
+    struct rule *rules = realloc(plan->rules, (plan->rule_count + plan->missing_count + 1) * sizeof *rules);
+    struct placeholder *list = placeholders_new(plan->missing_count);
+    if (!rules || !list)
+        return NULL;
     plan->rules = rules;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < plan->missing_count; i++) {
         list[i] = (struct placeholder){plan->missing[i], -1, false};
-    int keeper = keeper_start(list, count);
-    for (size_t i = 0; keeper >= 0 && i < count; i++) {
-        if (!placeholder_hold(plan->missing[i], &list[i])) {
-            close(keeper);
-            keeper = -1;
-        }
         rules[plan->rule_count++] = (struct rule){plan->missing[i], ACCESS_READ};
     }
     plan_sort(plan);
-    return keeper;
+    return list;
 }
 
 /* End as the program ended, so that whoever waits for this process sees no difference. */
@@ -194,24 +187,21 @@ static int run_namespaced(struct options *options, char *const *argv)
     struct spots spots;
     struct note note;
     uint32_t losses = landlock_lacks(&options->plan, landlock_abi(), true);
-    size_t count = options->plan.missing_count;
-    struct placeholder *held = placeholders_new(count);
-    int keeper = -1;
     if (!bears(options, losses))
         return EXIT_FAILED;
-    if (!held || (count && (keeper = hold_missing(options, held)) < 0))
-        return failed(options, "missing", errno);
-    if (!spots_of(&options->plan, &spots))
+    struct placeholder *held = plan_missing(&options->plan);
+    if (!held || !spots_of(&options->plan, &spots))
         return failed(options, "plan", errno);
     struct launch how = {.plan = &options->plan, .spots = &spots, .cwd = options->cwd, .program = options->command[0],
                          .argv = argv, .own_user = !may_mount(), .uid = geteuid(), .gid = getegid(),
-                         .own_network = options->plan.network == FILTER_NONE, .own_proc = true, .keeper = keeper,
+                         .own_network = options->plan.network == FILTER_NONE, .own_proc = true, .held = held,
+                         .held_count = options->plan.missing_count, .keeper = -1,
                          .status_fd = options->status_fd, .passed = &options->passed};
     losses = 0;
     bool ran = try_launch(options, &how, &note, &losses);
-    placeholders_sweep(held, count);
-    if (keeper >= 0)
-        close(keeper);
+    placeholders_drop(held, how.held_count);
+    if (how.keeper >= 0)
+        close(how.keeper);
     if (ran)
         return end_as(note.value);
     if (are_refused(&note))
