@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,15 @@ def why_absent(implementation: str) -> str | None:
         return "execnode is not installed here: `make setup` does it"
     if implementation.startswith("codex") and not peers.codex():
         return "the Codex exec-server is not here: `make peers` fetches it"
+    if implementation.startswith("bwrap") and not bwrap():
+        return "bwrap is not installed here: it is in the package bubblewrap"
     return None
+
+
+def bwrap() -> Path | None:
+    """The launcher of the bubblewrap project, or None when it is not on PATH."""
+    found = shutil.which("bwrap")
+    return Path(found) if found else None
 
 
 class Node(NamedTuple):
@@ -90,6 +99,11 @@ class Tools:
     def references(self) -> References:
         """The C programs, compiled now."""
         return References(Path(self._stack.enter_context(tempfile.TemporaryDirectory())))
+
+    def workspace(self) -> Path:
+        """A new folder that is not in /tmp."""
+        folder = tempfile.TemporaryDirectory(prefix="execnode-bench-", dir="/var/tmp")
+        return Path(self._stack.enter_context(folder))
 
     @cached_property
     def node(self) -> Node:

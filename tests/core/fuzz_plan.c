@@ -4,7 +4,6 @@
  * tree with links in it.  What comes out is checked against a second reading of the rules.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,13 +61,26 @@ static void free_all(void)
 
 /* ---- the tree ------------------------------------------------------------------------------------------------------ */
 
+/* Folders, of which one is another sandbox's placeholder, and links: where they lead to. */
+static const struct {
+    const char *name, *target;
+} tree[] = {{"a", NULL},         {"a/b", NULL}, {"a/b/a", NULL}, {"a/g", NULL}, {"b", NULL},
+            {"a/l", "../b"},     {"b/l", "a/b"}, {"b/g", "/"},    {"g", "g"},    {"l", "nowhere"}};
+static char folder[] = "/tmp/fuzz-plan-XXXXXX";
+
+static void remove_tree(void)
+{
+    for (size_t i = sizeof tree / sizeof *tree; i-- > 0;)
+        remove(tree[i].name);
+    rmdir(folder);
+}
+
 static void make_tree(void)
 {
-    static char folder[] = "/tmp/fuzz-plan-XXXXXX";
-    REQUIRE(mkdtemp(folder) && chdir(folder) == 0);
-    REQUIRE(mkdir("a", 0755) == 0 && mkdir("a/b", 0755) == 0 && mkdir("a/b/a", 0755) == 0 && mkdir("b", 0755) == 0);
-    REQUIRE(symlink("../b", "a/l") == 0 && symlink("nowhere", "l") == 0 && symlink("a/b", "b/l") == 0);
-    REQUIRE(symlink("g", "g") == 0 && symlink("/", "b/g") == 0 && mkdir("a/g", 01555) == 0);
+    REQUIRE(mkdtemp(folder) && chdir(folder) == 0 && atexit(remove_tree) == 0);
+    for (size_t i = 0; i < sizeof tree / sizeof *tree; i++)
+        REQUIRE((tree[i].target ? symlink(tree[i].target, tree[i].name) : mkdir(tree[i].name, 0755)) == 0);
+    REQUIRE(chmod("a/g", 01555) == 0);
 }
 
 /* ---- checks -------------------------------------------------------------------------------------------------------- */

@@ -106,6 +106,7 @@ def test_the_whole_sandbox_ends_with_its_launcher(world: World) -> None:
         assert process.stdout
         assert process.stdout.read() == ""  # closed by all that had it
         os.close(init)
+    assert eventually(lambda: names_in(world) == [])
 
 
 def test_the_last_of_several_removes_them(world: World) -> None:

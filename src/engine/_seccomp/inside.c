@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,15 @@ static pid_t start_program(const struct inside *inside)
 
 /* ---- pid 1 ------------------------------------------------------------------------------------------------------- */
 
+/* The launcher need not wait until the kernel has taken the namespaces apart: this is the last process in them. */
+static void end_the_rest(void)
+{
+    if (kill(-1, SIGKILL) < 0 && errno == ESRCH)
+        return;
+    while (wait(NULL) > 0 || errno == EINTR)
+        ;
+}
+
 static void reap(const struct inside *inside, pid_t program)
 {
     int status;
@@ -157,8 +167,9 @@ static void reap(const struct inside *inside, pid_t program)
         if (WIFSTOPPED(status)) {
             tell(inside->link, (struct note){NOTE_STOPPED, WSTOPSIG(status), ""});
         } else {
+            end_the_rest();
             tell(inside->link, (struct note){NOTE_ENDED, status, ""});
-            _exit(0); /* and the kernel ends what is left */
+            _exit(0);
         }
     }
 }
@@ -203,14 +214,17 @@ void inside_main(const struct inside *inside)
     if (poll(&(struct pollfd){.fd = inside->link}, 1, 0) == 1) /* hung up: it died before that */
         _exit(1);
     const char *failed = launch->own_user ? map_user(launch->uid, launch->gid) : NULL;
-    if (!failed)
+    if (!failed && launch->own_network && unshare(CLONE_NEWNET) < 0)
+        failed = "unshare";
+    if (!failed) {
+        wait_for_go(inside->link);
         failed = mounts_build(launch->spots, launch->own_proc);
+    }
     if (failed)
         fail_in(NOTE_UNBUILT, inside->link, failed);
     if (chdir(launch->cwd) < 0 && chdir("/") < 0)
         fail(inside->link, "chdir");
     give_up_rights(inside);
-    wait_for_go(inside->link);
     pid_t program = start_program(inside);
     tell(inside->link, (struct note){NOTE_RUNNING, program, ""});
     passed_close(launch->passed);

@@ -17,7 +17,7 @@
 #include "engine/_seccomp/missing.h"
 
 struct outside {
-    const struct launch *launch;
+    struct launch *launch;
     pid_t init;
     int link, terminal, signals;
 };
@@ -40,14 +40,12 @@ static int terminal_in_hand(void)
     return fd;
 }
 
-/* fork(2) into new namespaces. */
+/* fork(2) into new namespaces.  That of the network costs most, and init makes it while we do other things. */
 static pid_t clone_init(const struct launch *launch)
 {
     struct clone_args args = {.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC, .exit_signal = SIGCHLD};
     if (launch->own_user)
         args.flags |= CLONE_NEWUSER;
-    if (launch->own_network)
-        args.flags |= CLONE_NEWNET;
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, 64); /* the first version's size, which any clone3 knows */
     if (pid < 0 && errno == ENOSYS) /* hidden by a filter, as in containers */
         pid = (pid_t)syscall(SYS_clone, args.flags | SIGCHLD, 0, 0, 0, 0);
@@ -60,6 +58,17 @@ bool launch_may_clone(const struct launch *launch)
     if (pid == 0)
         _exit(0);
     return pid > 0 && waitpid(pid, NULL, 0) == pid;
+}
+
+/* Names are held from before init looks at the paths until it is gone. */
+static bool hold_names(struct launch *launch, pid_t init)
+{
+    if (!launch->held_count)
+        return true;
+    if (launch->keeper < 0)
+        launch->keeper = keeper_start(launch->held, launch->held_count);
+    return launch->keeper >= 0 && placeholders_hold(launch->held, launch->held_count) &&
+           keeper_watch(launch->keeper, init, launch->held, launch->held_count);
 }
 
 static bool start(struct outside *o, struct note *note)
@@ -85,11 +94,15 @@ static bool start(struct outside *o, struct note *note)
     o->link = ends[0];
     if (o->init < 0)
         return false;
-    if (o->launch->keeper < 0 || keeper_watch(o->launch->keeper, o->init))
-        send_order(o->link, ORDER_GO); /* else init ends as soon as the link is closed */
-    else
-        shutdown(o->link, SHUT_WR);
-    return true;
+    if (hold_names(o->launch, o->init)) {
+        send_order(o->link, ORDER_GO);
+        return true;
+    }
+    *note = (struct note){NOTE_FAILED, errno, "missing"};
+    close(o->link); /* init ends then */
+    while (waitpid(o->init, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return false;
 }
 
 /* ---- while it runs ----------------------------------------------------------------------------------------------- */
@@ -134,7 +147,7 @@ static bool next_note(struct outside *o, struct note *note)
         follow_stop(o, fresh.value);
     else
         *note = fresh;
-    return true;
+    return fresh.kind != NOTE_ENDED;
 }
 
 static void pass_signal_on(const struct outside *o)
@@ -158,7 +171,7 @@ static void relay(struct outside *o, struct note *note)
     }
 }
 
-bool launch(const struct launch *launch, struct note *note)
+bool launch(struct launch *launch, struct note *note)
 {
     sigset_t all, before;
     struct outside o = {.launch = launch, .terminal = terminal_in_hand()};
@@ -169,11 +182,12 @@ bool launch(const struct launch *launch, struct note *note)
     if (started) {
         int status = 0;
         relay(&o, note);
-        while (waitpid(o.init, &status, 0) < 0 && errno == EINTR)
+        while (note->kind != NOTE_ENDED && waitpid(o.init, &status, 0) < 0 && errno == EINTR)
             ;
-        if (note->kind == NOTE_RUNNING) /* init was killed before it could say more */
+        bool said_nothing = note->kind == NOTE_FAILED && !note->value;
+        if (note->kind == NOTE_RUNNING || (said_nothing && WIFSIGNALED(status))) /* killed before it could say more */
             *note = (struct note){NOTE_ENDED, status, ""};
-        else if (note->kind != NOTE_ENDED && !note->value)
+        else if (said_nothing)
             *note = (struct note){NOTE_FAILED, ECHILD, "init"};
         if (o.terminal >= 0)
             tcsetpgrp(o.terminal, getpgrp());

@@ -27,7 +27,9 @@ struct launch {
     uid_t uid;            /* who we are */
     gid_t gid;
     bool own_network, own_proc;
-    int keeper;           /* see missing.h, or -1 */
+    struct placeholder *held; /* to be held while it runs; see missing.h */
+    size_t held_count;
+    int keeper;           /* of these, once it was started, or -1 */
     int status_fd;        /* closed when the program runs, or -1 */
     const struct passed *passed;
 };
@@ -50,7 +52,7 @@ struct inside {
 };
 
 /* The program's end as a status of wait(2), or a failure to start it, which is *note. */
-bool launch(const struct launch *launch, struct note *note);
+bool launch(struct launch *launch, struct note *note);
 
 /* Whether the kernel lets these namespaces be made, if nothing in them. */
 bool launch_may_clone(const struct launch *launch);

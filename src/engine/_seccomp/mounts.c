@@ -30,10 +30,12 @@
 struct build {
     const struct spots *spots;
     int *trees;       /* for every spot its clone, or -1: nothing to mount */
+    char **kernel;    /* mounts through which the kernel is spoken to */
     const char *base; /* where the new root is being built: "" in place, or SCRATCH */
     int scratch;      /* the private tmpfs */
     int devices[8];   /* clones of the host's nodes, in the order of plan_devices */
-    bool no_nodes;    /* making nodes is not allowed here */
+    bool nodes_work;  /* the first device could be made and opened */
+    bool no_nodes;    /* or that is not allowed here */
     char place[PATH_MAX];
 };
 
@@ -174,16 +176,18 @@ static bool make_node(struct build *b, const char *path, dev_t device)
 {
     if (b->no_nodes)
         return false;
-    if (mknodat(b->scratch, path, S_IFCHR | 0666, device) == 0 && fchmodat(b->scratch, path, 0666, 0) == 0) {
-        int fd = openat(b->scratch, path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+    if (mknodat(b->scratch, path, S_IFCHR | 0666, device) < 0) {
+        b->no_nodes = true;
+    } else if (!b->nodes_work) { /* the first tells for all */
+        int fd = openat(b->scratch, path, O_RDONLY | O_CLOEXEC);
         if (fd >= 0)
             close(fd);
-        if (fd >= 0 || errno == ENXIO) /* a tty, and there is none */
-            return true;
-        unlinkat(b->scratch, path, 0);
+        else
+            unlinkat(b->scratch, path, 0);
+        b->nodes_work = fd >= 0;
+        b->no_nodes = fd < 0;
     }
-    b->no_nodes = true;
-    return false;
+    return !b->no_nodes;
 }
 
 /* A node of its own, which is quicker; else a file to mount the host's on. */
@@ -210,7 +214,7 @@ static const char *make_dev(struct build *b)
                                            {"/proc/self/fd/2", "dev/stderr"},
                                            {"pts/ptmx", "dev/ptmx"}};
     if (mkdirat(b->scratch, "dev", 0755) < 0 || mkdirat(b->scratch, "dev/pts", 0755) < 0 ||
-        mkdirat(b->scratch, "dev/shm", 01777) < 0 || fchmodat(b->scratch, "dev/shm", 01777, 0) < 0)
+        mkdirat(b->scratch, "dev/shm", 01777) < 0)
         return "/dev";
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
         if (symlinkat(links[i][0], b->scratch, links[i][1]) < 0)
@@ -303,7 +307,7 @@ static const char *assemble(struct build *b, int host_proc)
         return failed;
     if (root >= 0 && (failed = enter_root(b)))
         return failed;
-    return seal_kernel_mounts() < 0 ? "/proc/self/mountinfo" : NULL;
+    return seal_mounts(b->kernel);
 }
 
 const char *mounts_build(const struct spots *spots, bool private_proc)
@@ -311,6 +315,8 @@ const char *mounts_build(const struct spots *spots, bool private_proc)
     struct build b = {.spots = spots, .base = "", .devices = {-1, -1, -1, -1, -1, -1, -1, -1}};
     if (make_all_private() < 0)
         return "mount_setattr";
+    if (!(b.kernel = kernel_mounts()))
+        return "/proc/self/mountinfo";
     b.trees = calloc(spots->count + 1, sizeof *b.trees);
     int host_proc = private_proc ? -1 : clone_tree(AT_FDCWD, "/proc", true);
     if (!b.trees || (!private_proc && (host_proc < 0 || set_mounts(host_proc, "", ATTR_RDONLY) < 0)))
@@ -319,8 +325,10 @@ const char *mounts_build(const struct spots *spots, bool private_proc)
     uint64_t attributes = ATTR_NOSUID | ATTR_NODEV | (spots->root == SPOT_WRITE ? 0 : ATTR_RDONLY);
     if (!failed && spots->root != SPOT_HOLLOW && set_mounts(AT_FDCWD, "/", attributes) < 0)
         failed = "/";
+    mode_t mask = umask(0);
     if (!failed)
         failed = assemble(&b, host_proc);
+    umask(mask);
     free(b.trees);
     return failed;
 }

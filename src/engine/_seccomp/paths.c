@@ -23,7 +23,8 @@ bool path_list_add(struct path_list *paths, struct written written)
     return true;
 }
 
-/* FOLDER/NAME for any path that is not the root, with the folder's links followed.  NULL with errno. */
+/* The path as FOLDER/NAME, with the folder's links followed and not its own.  NULL if there is no such folder, or only a
+ * placeholder. */
 static char *with_real_folder(const char *path)
 {
     char *copy = strdup(path), *joined = NULL;
@@ -31,16 +32,25 @@ static char *with_real_folder(const char *path)
         return NULL;
     for (size_t length = strlen(copy); length > 1 && copy[length - 1] == '/';)
         copy[--length] = '\0';
-    char *slash = strrchr(copy, '/');
+    char *slash = strrchr(copy, '/'), *folder = NULL;
     const char *name = slash ? slash + 1 : copy;
-    if (slash)
-        *slash = '\0';
-    char *folder = realpath(!slash ? "." : *copy ? copy : "/", NULL);
-    if (folder && asprintf(&joined, "%s/%s", folder[1] ? folder : "", name) < 0)
-        joined = NULL;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(copy, "/") == 0) {
+        joined = realpath(copy, NULL);
+    } else if (*name) {
+        if (slash)
+            *slash = '\0';
+        folder = realpath(!slash ? "." : *copy ? copy : "/", NULL);
+        if (folder && !placeholder_is_at(folder) && asprintf(&joined, "%s/%s", folder[1] ? folder : "", name) < 0)
+            joined = NULL;
+    }
     free(folder);
     free(copy);
     return joined;
+}
+
+static bool exists(const char *path, struct stat *stat)
+{
+    return lstat(path, stat) == 0 && !placeholder_is(stat); /* perhaps another sandbox's */
 }
 
 /* The name that would have to be made first for a path to exist, or NULL. */
@@ -51,7 +61,7 @@ static char *first_missing(const char *path)
         struct stat stat;
         char *slash = strrchr(way, '/');
         found = with_real_folder(way);
-        if (found && lstat(found, &stat) == 0) {
+        if (found && exists(found, &stat)) {
             free(found);
             found = NULL;
             break;
@@ -102,50 +112,48 @@ static char *target_of(const char *link)
     return joined;
 }
 
-static bool has_links_on_the_way(const char *path)
+/* What keeps a name from being made where a link leads to nothing. */
+static char *first_missing_of(const char *link)
 {
-    char *real = with_real_folder(path);
-    bool has = real && strcmp(real, path) != 0;
-    free(real);
-    return has;
+    char *target = target_of(link), *missing = target ? first_missing(target) : NULL;
+    free(target);
+    return missing;
 }
 
-static bool resolve_literal(struct plan *plan, const struct written *written, char **absent)
+/* A link's target and the link itself, so that it cannot be changed; or only the one of them that is meant. */
+static bool resolve_link(struct plan *plan, const struct written *written, const char *link, char **absent)
 {
-    struct stat stat;
-    if (lstat(written->path, &stat) == 0)
-        return add_rule(plan, written->path, written->access);
-    if (written->access != ACCESS_WRITE)
-        *absent = first_missing(written->path);
-    return true;
+    bool grants = written->access == ACCESS_WRITE;
+    char *real = written->literal ? NULL : realpath(link, NULL);
+    if (real && !add_rule(plan, real, written->access))
+        return false;
+    if (!real && !written->literal && !grants)
+        *absent = first_missing_of(link);
+    return (grants && !written->literal) || add_rule(plan, link, written->access);
+}
+
+/* Whether `path` is what was written, or a folder on the way to it. */
+static bool is_literally(const char *path, const char *written)
+{
+    size_t length = strlen(path);
+    return strncmp(path, written, length) == 0 && (!written[length] || written[length] == '/');
 }
 
 /* What exists becomes a rule; *absent is what does not, and nobody may make. */
-static bool resolve(struct plan *plan, const struct written *written, char **absent)
+static const char *resolve(struct plan *plan, const struct written *written, char **absent)
 {
-    *absent = NULL;
-    if (placeholder_is_at(written->path)) /* another sandbox's */
-        return written->access == ACCESS_WRITE || (*absent = with_real_folder(written->path));
-    if (written->literal)
-        return resolve_literal(plan, written, absent);
-    char *real = realpath(written->path, NULL);
-    if (real && !add_rule(plan, real, written->access))
-        return false;
-    if (written->access == ACCESS_WRITE)
-        return real || errno != ENOMEM;
-    char *literal = with_real_folder(written->path);
     struct stat stat;
-    if (!literal || lstat(literal, &stat) < 0) {
-        *absent = real ? NULL : first_missing(written->path);
-        return true;
-    }
-    if (!S_ISLNK(stat.st_mode))
-        return true;
-    if (!real) {
-        char *target = target_of(literal);
-        *absent = target ? first_missing(target) : NULL;
-    }
-    return add_rule(plan, literal, written->access);
+    char *path = with_real_folder(written->path);
+    bool there = path && exists(path, &stat);
+    if (!there && !path)
+        path = first_missing(written->path);
+    if (written->literal && path && (there ? strcmp(path, written->path) != 0 : !is_literally(path, written->path)))
+        return "a path that is to be taken literally is not absolute, or has a link on its way";
+    if (!there)
+        *absent = written->access == ACCESS_WRITE ? NULL : path;
+    else if (S_ISLNK(stat.st_mode) ? !resolve_link(plan, written, path, absent) : !add_rule(plan, path, written->access))
+        return NO_MEMORY;
+    return NULL;
 }
 
 const char *path_list_resolve(const struct path_list *paths, struct plan *plan)
@@ -154,10 +162,9 @@ const char *path_list_resolve(const struct path_list *paths, struct plan *plan)
     if (!absent)
         return NO_MEMORY;
     for (size_t i = 0; i < paths->count; i++) {
-        if (paths->list[i].literal && has_links_on_the_way(paths->list[i].path))
-            return "a path that is to be taken literally has a link on its way";
-        if (!resolve(plan, &paths->list[i], &absent[i]))
-            return NO_MEMORY;
+        const char *wrong = resolve(plan, &paths->list[i], &absent[i]);
+        if (wrong)
+            return wrong;
     }
     plan_sort(plan);
     for (size_t i = 0; i < paths->count; i++) {

@@ -136,8 +136,8 @@ static bool may_mount(void)
  * to build them should be refused so; in the first steps other errors say the same. */
 static bool is_refusal(const struct note *note)
 {
-    static const char *const first_steps[] = {"clone", "mount_setattr", "/proc/self/setgroups", "/proc/self/uid_map",
-                                              "/proc/self/gid_map", "mount tmpfs"};
+    static const char *const first_steps[] = {"clone", "unshare", "mount_setattr", "/proc/self/setgroups",
+                                              "/proc/self/uid_map", "/proc/self/gid_map", "mount tmpfs"};
     if (note->kind != NOTE_UNBUILT || note->value == EPERM || note->value == ENOSYS)
         return note->kind == NOTE_UNBUILT;
     for (size_t i = 0; i < sizeof first_steps / sizeof *first_steps; i++)
@@ -169,32 +169,26 @@ static uint32_t give_way(struct launch *how, const struct note *note)
     }
     if (!is_refusal(note))
         return 0;
-    bool asked = how->own_network && strcmp(note->what, "clone") == 0;
+    if (strcmp(note->what, "unshare") != 0)
+        return 1U << PROTECT_MOUNTS;
     how->own_network = false;
-    return 1U << (asked && launch_may_clone(how) ? PROTECT_NETWORK : PROTECT_MOUNTS);
+    return 1U << PROTECT_NETWORK;
 }
 
-/* Hold every name that is to stay missing; each becomes a rule, for it exists now. */
-static int hold_missing(struct options *options, struct placeholder *list)
+/* Every name that is to stay missing becomes a rule, for it will exist by then.  NULL with errno. */
+static struct placeholder *plan_missing(struct plan *plan)
 {
-    struct plan *plan = &options->plan;
-    size_t count = plan->missing_count;
-    struct rule *rules = realloc(plan->rules, (plan->rule_count + count) * sizeof *rules);
-    if (!rules)
-        return -1;
+    struct rule *rules = realloc(plan->rules, (plan->rule_count + plan->missing_count + 1) * sizeof *rules);
+    struct placeholder *list = placeholders_new(plan->missing_count);
+    if (!rules || !list)
+        return NULL;
     plan->rules = rules;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < plan->missing_count; i++) {
         list[i] = (struct placeholder){plan->missing[i], -1, false};
-    int keeper = keeper_start(list, count);
-    for (size_t i = 0; keeper >= 0 && i < count; i++) {
-        if (!placeholder_hold(plan->missing[i], &list[i])) {
-            close(keeper);
-            keeper = -1;
-        }
         rules[plan->rule_count++] = (struct rule){plan->missing[i], ACCESS_READ};
     }
     plan_sort(plan);
-    return keeper;
+    return list;
 }
 
 /* End as the program ended, so that whoever waits for this process sees no difference. */
@@ -241,14 +235,13 @@ static int run_namespaced(struct options *options, char *const *argv)
     uint32_t losses = landlock_lacks(&options->plan, landlock_abi(), true);
     if (losses & ~options->accepted && !launch_may_clone(&how))
         return run_alone(options, argv); /* which names all that is missing */
-    size_t count = options->plan.missing_count;
-    struct placeholder *held = placeholders_new(count);
-    if (!held || (count && (how.keeper = hold_missing(options, held)) < 0))
-        return failed(options, "missing", errno);
-    if (!spots_of(&options->plan, &spots))
+    struct placeholder *held = plan_missing(&options->plan);
+    if (!held || !spots_of(&options->plan, &spots))
         return failed(options, "plan", errno);
+    how.held = held;
+    how.held_count = options->plan.missing_count;
     bool ran = try_launch(options, &how, &note, &losses);
-    placeholders_sweep(held, count);
+    placeholders_drop(held, how.held_count);
     if (how.keeper >= 0)
         close(how.keeper);
     if (ran)

@@ -101,41 +101,51 @@ static void unescape(char *text)
     *to = '\0';
 }
 
-/* One line: ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS */
-static int seal(char *line)
+/* One line: ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS; its POINT, or NULL when it is of no
+ * concern. */
+static char *kernel_mount(char *line)
 {
     char *rest = strstr(line, " - "), *point = line;
     if (!rest)
-        return 0;
+        return NULL;
     *rest = '\0';
     char *type = rest + 3;
     type[strcspn(type, " ")] = '\0';
     if (!speaks_to_the_kernel(type))
-        return 0;
+        return NULL;
     for (int field = 0; field < 4; field++)
         point += strcspn(point, " ") + 1;
-    char *options = point + strcspn(point, " ");
-    *options++ = '\0';
-    if (strncmp(options, "ro", 2) == 0)
-        return 0;
+    point[strcspn(point, " ")] = '\0';
     unescape(point);
-    if (path_is_in(point, "/dev") || path_is_in(point, "/proc"))
-        return 0; /* the host's are covered, and must not be taken for the private ones on them */
-    /* One that lies under another mount cannot be named, nor reached. */
-    return set_mount(AT_FDCWD, point, ATTR_RDONLY) < 0 && errno != EINVAL && errno != ENOENT ? -1 : 0;
+    /* The host's are covered, and must not be taken for the private ones on them. */
+    return path_is_in(point, "/dev") || path_is_in(point, "/proc") ? NULL : point;
 }
 
-int seal_kernel_mounts(void)
+char **kernel_mounts(void)
 {
     FILE *list = fopen("/proc/self/mountinfo", "re");
-    if (!list)
-        return -1;
-    char *line = NULL;
-    size_t size = 0;
-    int result = 0;
-    while (result == 0 && getline(&line, &size, list) > 0)
-        result = seal(line);
+    char *line = NULL, **points = calloc(1, sizeof *points);
+    size_t size = 0, count = 0;
+    while (list && points && getline(&line, &size, list) > 0) {
+        char *point = kernel_mount(line);
+        if (!point)
+            continue;
+        char **more = realloc(points, (count + 2) * sizeof *points);
+        points = more && (more[count++] = strdup(point)) ? more : NULL;
+        if (points)
+            points[count] = NULL;
+    }
     free(line);
-    fclose(list);
-    return result;
+    if (list)
+        fclose(list);
+    return list ? points : NULL;
+}
+
+const char *seal_mounts(char *const *points)
+{
+    for (; *points; points++)
+        /* One that lies under another mount cannot be named, nor reached. */
+        if (set_mount(AT_FDCWD, *points, ATTR_RDONLY) < 0 && errno != EINVAL && errno != ENOENT)
+            return *points;
+    return NULL;
 }

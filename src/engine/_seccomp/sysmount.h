@@ -30,7 +30,11 @@ int clear_mount(int tree, uint64_t attributes);
 /* What is mounted from now on stays in this mount namespace, and what others mount stays out. */
 int make_all_private(void);
 
-/* Make every mount read-only through which the kernel is spoken to: procfs, sysfs, cgroups and their like. */
-int seal_kernel_mounts(void);
+/* Where the kernel is spoken to: the points of procfs, sysfs, cgroups and their like but for those in /dev and /proc,
+ * NULL-terminated.  NULL with errno. */
+char **kernel_mounts(void);
+
+/* Make what is mounted at these points read-only.  NULL, or the point where that failed, with errno. */
+const char *seal_mounts(char *const *points);
 
 #endif
