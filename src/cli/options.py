@@ -9,6 +9,7 @@ import click
 
 __all__ = [
     "Verb",
+    "Verbs",
     "json_option",
     "node_options",
     "ref_argument",
@@ -37,6 +38,10 @@ class Verb(click.Command):
         formatter.write("Examples:\n")
         for remark, command in self._examples:
             formatter.write(f"  # {remark}\n  {command}\n")
+
+
+class Verbs(Verb, click.Group):
+    """Verbs below a verb, with examples of all."""
 
 
 def size(value: str) -> int:

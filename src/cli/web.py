@@ -8,8 +8,12 @@ from typing import Any
 
 import click
 
-from execnode.server.auth import CapabilityToken, SecretError, SignedBearerToken
-from execnode.server.web import WebSettings
+from execnode.server.auth import (
+    CapabilityToken,
+    SecretError,
+    SignedBearerToken,
+    WebSettings,
+)
 
 from .failure import Failure
 

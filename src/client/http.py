@@ -4,7 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, TypedDict, Unpack
 
 import anyio
 import anyio.lowlevel
@@ -24,12 +24,33 @@ from .errors import AnswerLost, LinkLost, SessionLost
 from .session import Session
 from .starting import milliseconds
 
-__all__ = ["Headers", "Http", "HttpReply", "HttpStream", "http_params", "reply_headers"]
+__all__ = [
+    "Headers",
+    "Http",
+    "HttpOptions",
+    "HttpReply",
+    "HttpStream",
+    "http_params",
+    "reply_headers",
+]
 
 Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 
 # Requests that may be made twice (RFC 9110, section 9.2.1).
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class HttpOptions(TypedDict, total=False):
+    """What a request may say besides its method and URL.
+
+    headers: in order, repeats allowed; body: its bytes; timeout: seconds for all of it, with the
+    response; follow_redirects: true if not given.
+    """
+
+    headers: Headers | None
+    body: bytes | None
+    timeout: float | None
+    follow_redirects: bool
 
 
 class HttpReply(NamedTuple):
@@ -59,23 +80,21 @@ def http_params(
     method: str,
     url: str,
     request_id: str,
-    headers: Headers | None,
-    body: bytes | None,
-    timeout: float | None,
     *,
-    follow_redirects: bool,
     stream: bool = False,
+    **options: Unpack[HttpOptions],
 ) -> HttpRequestParams:
     """The parameters of http/request."""
+    headers = options.get("headers")
     pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
     return HttpRequestParams(
         method,
         url,
         request_id,
         [HttpRequestHeader(name, value) for name, value in pairs],
-        body,
-        milliseconds(timeout),
-        "follow" if follow_redirects else "stop",
+        options.get("body"),
+        milliseconds(options.get("timeout")),
+        "follow" if options.get("follow_redirects", True) else "stop",
         stream,
     )
 
@@ -136,24 +155,13 @@ class Http:
         self._bodies: dict[str, _Body] = {}
         session.register(self, {methods.HTTP_BODY_DELTA: HttpBodyDeltaNotification})
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Headers | None = None,
-        body: bytes | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool = True,
-    ) -> HttpReply:
+    async def request(self, method: str, url: str, **options: Unpack[HttpOptions]) -> HttpReply:
         """The whole response, as it was sent: nothing is decompressed.
 
-        timeout: seconds for all of it. Raises RpcError when there is none, and AnswerLost for a
+        Raises RpcError when there is none, and AnswerLost for a
         connection to the node that broke, if the request cannot be made twice.
         """
-        params = http_params(
-            method, url, next(self._ids), headers, body, timeout, follow_redirects=follow_redirects
-        )
+        params = http_params(method, url, next(self._ids), **options)
         told = await self._session.call(
             methods.HTTP_REQUEST, params, HttpResponse, repeat=method in _SAFE
         )
@@ -161,14 +169,7 @@ class Http:
 
     @asynccontextmanager
     async def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Headers | None = None,
-        body: bytes | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool = True,
+        self, method: str, url: str, **options: Unpack[HttpOptions]
     ) -> AsyncIterator[HttpStream]:
         """A response as soon as its headers are there; iterate over it for its body.
 
@@ -176,16 +177,7 @@ class Http:
         it with LinkLost.
         """
         request_id = next(self._ids)
-        params = http_params(
-            method,
-            url,
-            request_id,
-            headers,
-            body,
-            timeout,
-            follow_redirects=follow_redirects,
-            stream=True,
-        )
+        params = http_params(method, url, request_id, stream=True, **options)
         incoming = self._bodies[request_id] = _Body()
         try:
             link = await self._session.up()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload, runtime
 from execnode.client.channel import Gap, Output, Total
 from execnode.client.completed import Completed
 from execnode.client.files import Files
-from execnode.client.http import Headers, HttpReply, HttpStream
+from execnode.client.http import HttpOptions, HttpReply, HttpStream
 from execnode.client.options import Argument, Options, StartOptions
 from execnode.protocol.messages import EnvironmentInfo, ReadResponse, TerminateResponse
 
@@ -155,27 +155,11 @@ class Exec(Protocol):
 class Http(Protocol):
     """Makes HTTP requests from the environment's place in the network."""
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Headers | None = None,
-        body: bytes | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool = True,
-    ) -> HttpReply:
+    async def request(self, method: str, url: str, **options: Unpack[HttpOptions]) -> HttpReply:
         """The whole response. Raises RpcError when there is none."""
 
     def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Headers | None = None,
-        body: bytes | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool = True,
+        self, method: str, url: str, **options: Unpack[HttpOptions]
     ) -> AbstractAsyncContextManager[HttpStream]:
         """A response whose body is iterated over as it comes."""
 

@@ -11,15 +11,23 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any, Final, Protocol, Self
 
 import msgspec
 
 from execnode.protocol.messages import Signed64
 
-__all__ = ["Authentication", "CapabilityToken", "SecretError", "SignedBearerToken"]
+__all__ = [
+    "Authentication",
+    "CapabilityToken",
+    "SecretError",
+    "SignedBearerToken",
+    "WebSettings",
+]
 
 MISSING: Final = "missing websocket bearer token"
 INVALID_HEADER: Final = "invalid authorization header"
@@ -37,6 +45,20 @@ _BEARER: Final = re.compile(r"bearer +([!-~](?:[ -~]*[!-~])?) *\Z", re.IGNORECAS
 
 # RFC 7515, section 7.1; the library also takes padding, which section 2 excludes.
 _JWS: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """Who may open a WebSocket.
+
+    authenticate: from the Authorization header to why it is not good enough, or None.
+    origins: values of the Origin header that are let in; a browser sends one, other clients none.
+    tls: for wss.
+    """
+
+    authenticate: Callable[[str | None], str | None] | None = None
+    origins: Collection[str] = ()
+    tls: SSLContext | None = None
 
 
 class SecretError(Exception):

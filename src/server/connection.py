@@ -7,9 +7,12 @@ it, which then runs as a task of the connection and holds nothing up.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+import struct
+import termios
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -45,7 +48,7 @@ from execnode.protocol.messages import (
     RequestId,
     WriteParams,
 )
-from execnode.server.links import Link, WebSocket
+from execnode.server.links import Link
 from execnode.server.router import ROUTES
 from execnode.server.sessions import Session
 from execnode.server.turns import Turns
@@ -101,9 +104,7 @@ class Connection:
         self.session: Session | None = None
         self.ready = False  # `initialized` was received
         self.closed = trio.Event()
-        # What belongs to the connection besides: called when it ends.
         self.files = node.files.open_session(self.notify, congested=self._congested)
-        self.on_end: list[Callable[[], None]] = [self.files.close]
         self.http = LocalHttp()
         self.http_streams: set[str] = set()  # request ids
         # For whoever makes an answer that takes much memory.
@@ -134,32 +135,37 @@ class Connection:
             raise
         self.channel.owner = self
         async with self.http:
-            await self._serve(stranger)
+            await self._serve(stranger, out_fd)
 
-    async def _serve(self, stranger: bool) -> None:
+    async def _serve(self, stranger: bool, out_fd: int) -> None:
         try:
             async with trio.open_nursery() as self.tasks:
                 if stranger:
                     self.tasks.start_soon(self._expect_handshake)
-                if isinstance(self._link, WebSocket):
-                    self._take_all(self._link.early())
-                    self.tasks.start_soon(self._keep_alive, self._link)
+                self._take_all(self._link.early())
+                if self._link.pings:
+                    self.tasks.start_soon(self._keep_alive, out_fd)
                 await self._over.wait()
                 self.tasks.cancel_scope.cancel()
         finally:
             if self.session is not None:
                 self.node.sessions.detach(self.session)
-            for callback in self.on_end:
-                callback()
+            self.files.close()
             self.channel.close()
             self.closed.set()
 
     def welcome(self, session: Session, *, acks: bool, additions: bool) -> None:
         """The peer is known now. It may send on at once, without waiting for an answer."""
         self.session = session
-        self.plain = self.codec.name == "json" and not additions
-        self.channel.encode_as(json=self.codec.name == "json", plain=self.plain)
+        self._speak(self.codec, additions=additions)
         self.channel.ready(max_frame=self.node.settings.max_frame, acks=acks)
+
+    def _speak(self, codec: Codec, *, additions: bool) -> None:
+        """Encode so what is sent. CBOR is ours, and so are those who speak it."""
+        json = codec.name == "json"
+        self.codec = codec
+        self.plain = json and not additions
+        self.channel.encode_as(json=json, plain=self.plain)
 
     def end(self) -> None:
         """End the connection at once; what has not left is lost."""
@@ -210,9 +216,7 @@ class Connection:
     def _take_all(self, messages: Iterator[tuple[Codec, bytes]]) -> None:
         for codec, body in messages:
             if self.session is None:
-                self.codec = codec
-                self.plain = codec.name == "json"
-                self.channel.encode_as(json=self.plain, plain=self.plain)
+                self._speak(codec, additions=False)
             self._take(codec, body)
             if self._leaving or self._over.is_set():
                 return
@@ -318,7 +322,14 @@ class Connection:
 
     def _answer(self, request: Request, result: object) -> None:
         self.node.requests[request.method, "ok"] += 1
-        self._send(Answer(request.id, result))
+        if self.channel.closed:
+            return
+        if isinstance(result, ReadFileResponse):
+            self._send_file(request.id, cast("Blob", result.data_base64))
+            return
+        body = self._encode(Answer(request.id, result))
+        if not self._refuse_large(request.id, len(body)):
+            self.channel.send(body)
 
     def _refuse(self, request: Request, error: RpcError) -> None:
         # A peer that makes up names must not make the metrics grow.
@@ -326,18 +337,12 @@ class Connection:
         self.node.requests[method, str(error.code)] += 1
         self._send_error(request.id, error)
 
-    def _send(self, message: Answer | ErrorAnswer | Notification) -> None:
-        if self.channel.closed:
-            return
-        if self.plain:
-            message = without_additions(message)
-        if isinstance(message, Answer) and isinstance(message.result, ReadFileResponse):
-            self._send_file(message.id, cast("Blob", message.result.data_base64))
-            return
-        body = self.codec.encode(message)
-        if isinstance(message, Answer) and self._refuse_large(message.id, len(body)):
-            return
-        self.channel.send(body)
+    def _encode(self, message: Answer | ErrorAnswer | Notification) -> bytes:
+        return self.codec.encode(without_additions(message) if self.plain else message)
+
+    def _send(self, message: ErrorAnswer | Notification) -> None:
+        if not self.channel.closed:
+            self.channel.send(self._encode(message))
 
     def _send_file(self, request_id: RequestId, data: Blob) -> None:
         """Answer with a file from where it was read into."""
@@ -438,26 +443,25 @@ class Connection:
         self._pass(process, last, methods.PROCESS_GAP, gap)
 
     def _pass(self, process: LocalProcess, seq: int, method: str, params: object) -> None:
-        message = Notification(method, params)
-        body = self.codec.encode(without_additions(message) if self.plain else message)
+        body = self._encode(Notification(method, params))
         self.channel.pass_on(process.process, seq, body)
 
     # --- time -------------------------------------------------------------------------------------
 
-    async def _keep_alive(self, link: WebSocket) -> None:
+    async def _keep_alive(self, descriptor: int) -> None:
         """End the connection of a peer that is silent and answers no pings.
 
-        One that just does not take what is queued for it is left to TCP: it would not see a ping.
+        One that just does not take what there is for it is left to TCP: it would not see a ping.
         """
         unanswered = 0
         while unanswered < _PINGS:
             await trio.sleep(self.node.settings.ping_interval)
-            if self._heard or self.channel.queued:
+            if self._heard or self.channel.queued or _untaken(descriptor):
                 unanswered = 0
             else:
                 unanswered += 1
             self._heard = False
-            self.channel.send_raw(link.ping())
+            self.channel.send_raw(self._link.ping())
         _logger.info("%s: dropped, since it does not answer pings", self.peer.name)
         self.end()
 
@@ -469,3 +473,9 @@ class Connection:
     async def _end_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
         self.end()
+
+
+def _untaken(descriptor: int) -> int:
+    """Bytes that the kernel holds for the peer; tcp(7), SIOCOUTQ."""
+    (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+    return int(count)

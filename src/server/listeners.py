@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import trio
 
-__all__ = ["Address", "ListenError", "Listener", "listen", "parse_address", "tune"]
+__all__ = ["Address", "ListenError", "Listener", "hang_up", "listen", "parse_address", "tune"]
 
 _logger = logging.getLogger(__name__)
 
@@ -126,6 +126,13 @@ class Listener:
         if path is not None and _identity(path) == self._identity:
             with suppress(OSError):
                 path.unlink()
+
+
+def hang_up(descriptor: int, message: bytes) -> None:
+    """Tell a caller why it is not served, as far as it can be told at once, and close."""
+    with socket.socket(fileno=descriptor) as peer, suppress(OSError):  # it may have left
+        peer.setblocking(False)
+        peer.send(message)
 
 
 async def listen(address: Address) -> list[Listener]:

@@ -12,12 +12,11 @@ import gc
 import logging
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from functools import partial
 from typing import Final, Literal
 
 import trio
@@ -27,20 +26,17 @@ from execnode.environment.local.config import LocalConfig
 from execnode.environment.local.exec import ExecSettings, LocalExec
 from execnode.environment.local.files import FileSettings, LocalFiles
 from execnode.environment.local.info import environment_info
+from execnode.server.auth import WebSettings
 from execnode.server.connection import Connection, Peer
-from execnode.server.links import Frames, Lines, Link, WebSocket, farewell
-from execnode.server.listeners import Address, Listener, listen, tune
+from execnode.server.links import Frames, Lines, Link, farewell
+from execnode.server.listeners import Address, Listener, hang_up, listen
 from execnode.server.sessions import Sessions
-from execnode.server.tls import decrypted
-from execnode.server.web import Page, WebSettings, open_web_socket, too_busy
 
 __all__ = ["Node", "NodeSettings", "serve"]
 
 _logger = logging.getLogger(__name__)
 
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# HTTP requests that may be under way, before they are WebSockets or answered.
-_CALLERS: Final = 256
 # Seconds that a shutdown may take beyond the grace that processes are given.
 _SHUTDOWN_MARGIN = 5.0
 
@@ -96,12 +92,6 @@ class Node:
         # Answers given, by method and outcome: `ok` or the error's code.
         self.requests: Counter[tuple[str, ...]] = Counter()
         self._nursery = nursery
-        self._callers = 0  # that are not through with HTTP yet
-        self._pages: dict[str, Callable[[], Page]] = {
-            "/healthz": lambda: (HTTPStatus.OK, "text/plain", b""),
-            "/readyz": self._readiness,
-            "/metrics": self._metrics,
-        }
 
     @classmethod
     @asynccontextmanager
@@ -117,25 +107,27 @@ class Node:
 
     async def accept(self, listener: Listener) -> None:
         """Serve every connection of a listener, until cancelled."""
+        if listener.kind in ("ws", "wss"):
+            from execnode.server.web import Web  # late: nobody else needs what it imports
+
+            admit = Web(self, self._nursery, tls=listener.kind == "wss").admit
+        else:
+            admit = partial(self._admit, None if listener.local else self.settings.token)
         try:
             while True:
-                descriptor, name = await listener.accept()
-                web = listener.kind in ("ws", "wss")
-                refusal = self._refusal()
-                if web and self._callers >= _CALLERS:
-                    _refuse(descriptor, too_busy("too many requests at once"))
-                elif not web and refusal is not None:
-                    _refuse(descriptor, farewell(refusal))
-                elif web:
-                    tls = listener.kind == "wss"
-                    self._nursery.start_soon(self._serve_web, descriptor, name, tls)
-                else:
-                    peer = Peer(name, None if listener.local else self.settings.token)
-                    self._nursery.start_soon(self.connect, descriptor, descriptor, peer)
+                admit(*await listener.accept())
         finally:
             listener.close()
 
-    def _refusal(self) -> str | None:
+    def _admit(self, token: str | None, descriptor: int, name: str) -> None:
+        refusal = self.refusal()
+        if refusal is not None:
+            hang_up(descriptor, farewell(refusal))
+        else:
+            peer = Peer(name, token)
+            self._nursery.start_soon(self.connect, descriptor, descriptor, peer)
+
+    def refusal(self) -> str | None:
         """Why nobody else can be served now."""
         limit = self.settings.max_connections
         if len(self.connections) >= limit:
@@ -161,51 +153,6 @@ class Node:
         finally:
             self.connections.discard(connection)
 
-    async def _serve_web(self, descriptor: int, name: str, tls: bool) -> None:
-        """Answer an HTTP request, and serve the WebSocket that it asks for."""
-        settings = self.settings.web
-        sock = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
-        transport = trio.SocketStream(sock)
-        try:
-            async with transport:
-                if not tls:
-                    link = await self._hear(transport)
-                    if link is not None:
-                        tune(sock)
-                        descriptor = sock.detach()
-                        await self.connect(descriptor, descriptor, Peer(name), link)
-                    return
-                assert settings.tls is not None
-                stream = trio.SSLStream(transport, settings.tls, server_side=True)
-                async with stream:
-                    link = await self._hear(stream)
-                    if link is not None:
-                        tune(sock)
-                        async with decrypted(stream) as descriptor:
-                            await self.connect(descriptor, descriptor, Peer(name), link)
-        except (trio.BrokenResourceError, OSError) as error:
-            _logger.info("%s: %s", name, error)
-
-    async def _hear(self, stream: trio.abc.Stream) -> WebSocket | None:
-        self._callers += 1
-        try:
-            settings = self.settings
-            return await open_web_socket(
-                stream, settings.web, settings.max_frame, self._pages, self._refusal
-            )
-        finally:
-            self._callers -= 1
-
-    def _metrics(self) -> Page:
-        from execnode.server.metrics import render  # late, since few nodes are asked for it
-
-        return HTTPStatus.OK, *render(self)
-
-    def _readiness(self) -> Page:
-        if self.execs.accepting:
-            return HTTPStatus.OK, "text/plain", b""
-        return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"this node is shutting down"
-
     async def shut_down(self) -> None:
         """Start nothing any more, end what runs, and let the answers leave. Bounded in time."""
         self.execs.accepting = False
@@ -218,13 +165,6 @@ class Node:
                 connection.end_politely()
             for connection in connections:
                 await connection.closed.wait()
-
-
-def _refuse(descriptor: int, message: bytes) -> None:
-    """Tell a caller why it is not served, and hang up."""
-    with socket.socket(fileno=descriptor) as peer, suppress(OSError):  # it may have left
-        peer.setblocking(False)
-        peer.send(message)
 
 
 async def serve(

@@ -6,11 +6,10 @@ the node lives and takes work, with its metrics, or with why there is no WebSock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import logging
+import socket
 from http import HTTPStatus
-from ssl import SSLContext
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from websockets.datastructures import Headers
@@ -18,10 +17,22 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Event
 from websockets.server import ServerProtocol
 
-from execnode.server.links import WebSocket
+from execnode.server.auth import WebSettings
+from execnode.server.connection import Peer
+from execnode.server.listeners import hang_up, tune
+from execnode.server.pages import Page, pages_of
+from execnode.server.tls import decrypted
+from execnode.server.websocket import WebSocket
 
-__all__ = ["Page", "WebSettings", "open_web_socket", "too_busy"]
+if TYPE_CHECKING:
+    from execnode.server.node import Node
 
+__all__ = ["Web"]
+
+_logger = logging.getLogger(__name__)
+
+# HTTP requests that may be under way, before they are WebSockets or answered.
+_CALLERS: Final = 256
 # Seconds for a request to come, and for its answer to be taken.
 _HANDSHAKE: Final = 10.0
 _LINGER: Final = 1.0
@@ -29,55 +40,80 @@ _RECEIVE_BYTES: Final = 65536
 # A message may have several frames.
 _FRAMES_PER_MESSAGE: Final = 4
 
-# A page: the status, and the body with its type.
-Page = tuple[HTTPStatus, str, bytes]
 
+class Web:
+    """A node's door for HTTP. What becomes a WebSocket is served as a connection of the node."""
 
-@dataclass(frozen=True, slots=True)
-class WebSettings:
-    """Who may open a WebSocket.
+    def __init__(self, node: Node, nursery: trio.Nursery, *, tls: bool) -> None:
+        self._node = node
+        self._nursery = nursery
+        self._tls = tls
+        self._pages = pages_of(node)
+        self._callers = 0  # that are not through with HTTP yet
 
-    authenticate: from the Authorization header to why it is not good enough, or None.
-    origins: values of the Origin header that are let in; a browser sends one, other clients none.
-    tls: for wss.
-    """
+    def admit(self, descriptor: int, name: str) -> None:
+        """Take over a new connection."""
+        if self._callers < _CALLERS:
+            self._nursery.start_soon(self._serve, descriptor, name)
+        else:
+            answer = _text(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once")
+            hang_up(descriptor, answer.serialize())
 
-    authenticate: Callable[[str | None], str | None] | None = None
-    origins: Collection[str] = ()
-    tls: SSLContext | None = None
+    async def _serve(self, descriptor: int, name: str) -> None:
+        """Answer an HTTP request, and serve the WebSocket that it asks for."""
+        sock = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor))
+        transport = trio.SocketStream(sock)
+        try:
+            async with transport:
+                if not self._tls:
+                    link = await self._hear(transport)
+                    if link is not None:
+                        tune(sock)
+                        descriptor = sock.detach()
+                        await self._node.connect(descriptor, descriptor, Peer(name), link)
+                    return
+                context = self._node.settings.web.tls
+                assert context is not None
+                stream = trio.SSLStream(transport, context, server_side=True)
+                async with stream:
+                    link = await self._hear(stream)
+                    if link is not None:
+                        tune(sock)
+                        async with decrypted(stream) as descriptor:
+                            await self._node.connect(descriptor, descriptor, Peer(name), link)
+        except (trio.BrokenResourceError, OSError) as error:
+            _logger.info("%s: %s", name, error)
 
+    async def _hear(self, stream: trio.abc.Stream) -> WebSocket | None:
+        """Answer the request on a new connection: the WebSocket that it became, or None."""
+        max_frame = self._node.settings.max_frame
+        protocol = ServerProtocol(max_size=(max_frame * _FRAMES_PER_MESSAGE, max_frame))
+        self._callers += 1
+        try:
+            with trio.move_on_after(_HANDSHAKE):
+                events = await _receive(stream, protocol)
+                if events:
+                    request, *early = events
+                    assert isinstance(request, Request)
+                    response = self._answer(request) or protocol.accept(request)
+                    if request.method == "HEAD":
+                        response.body = b""
+                    protocol.send_response(response)
+                    await _send(stream, protocol)
+                    if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                        return WebSocket(protocol, early)
+                await _linger(stream)
+            return None
+        finally:
+            self._callers -= 1
 
-async def open_web_socket(
-    stream: trio.abc.Stream,
-    settings: WebSettings,
-    max_frame: int,
-    pages: dict[str, Callable[[], Page]],
-    full: Callable[[], str | None],
-) -> WebSocket | None:
-    """Answer the request on a new connection: the WebSocket that it became, or None.
-
-    pages: what to answer a GET with, by path; those whose path begins with `/metrics` are only for
-        who may open a WebSocket.
-    full: why nobody else can have a WebSocket now, if so.
-    """
-    protocol = ServerProtocol(max_size=(max_frame * _FRAMES_PER_MESSAGE, max_frame))
-    with trio.move_on_after(_HANDSHAKE):
-        events = await _receive(stream, protocol)
-        if events:
-            request, *early = events
-            assert isinstance(request, Request)
-            response = _refusal(request, settings, pages)
-            if response is None and (reason := full()) is not None:
-                response = _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
-            response = response or protocol.accept(request)
-            if request.method == "HEAD":
-                response.body = b""
-            protocol.send_response(response)
-            await _send(stream, protocol)
-            if response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-                return WebSocket(protocol, early)
-        await _linger(stream)
-    return None
+    def _answer(self, request: Request) -> Response | None:
+        """The answer to a request that is not to become a WebSocket; None for one that may."""
+        settings = self._node.settings.web
+        response = _refusal(request, settings, self._pages)
+        if response is None and (reason := self._node.refusal()) is not None:
+            response = _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        return response
 
 
 async def _linger(stream: trio.abc.Stream) -> None:
@@ -87,11 +123,6 @@ async def _linger(stream: trio.abc.Stream) -> None:
     with trio.move_on_after(_LINGER):
         while await stream.receive_some(_RECEIVE_BYTES):
             pass
-
-
-def too_busy(reason: str) -> bytes:
-    """The answer to everybody, when nobody can be served."""
-    return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason).serialize()
 
 
 async def _receive(stream: trio.abc.Stream, protocol: ServerProtocol) -> list[Event]:
@@ -113,9 +144,7 @@ async def _send(stream: trio.abc.Stream, protocol: ServerProtocol) -> None:
         await stream.send_all(data)
 
 
-def _refusal(
-    request: Request, settings: WebSettings, pages: dict[str, Callable[[], Page]]
-) -> Response | None:
+def _refusal(request: Request, settings: WebSettings, pages: dict[str, Page]) -> Response | None:
     """The answer to a request that is not to become a WebSocket; None for one that may."""
     headers = request.headers
     origins = headers.get_all("Origin")
@@ -123,7 +152,7 @@ def _refusal(
         return _response(HTTPStatus.FORBIDDEN)
     path = request.path.partition("?")[0]
     if path in pages:
-        return _page(request, path, settings, pages)
+        return _page(request, pages[path], settings)
     if path != "/":
         return _response(HTTPStatus.NOT_FOUND)
     if request.method != "GET":
@@ -133,16 +162,14 @@ def _refusal(
     return _unauthorized(headers, settings)
 
 
-def _page(
-    request: Request, path: str, settings: WebSettings, pages: dict[str, Callable[[], Page]]
-) -> Response:
+def _page(request: Request, page: Page, settings: WebSettings) -> Response:
     if request.method not in ("GET", "HEAD"):
         return _response(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET,HEAD")
-    if path.startswith("/metrics"):
+    if page.private:
         refusal = _unauthorized(request.headers, settings)
         if refusal is not None:
             return refusal
-    status, kind, body = pages[path]()
+    status, kind, body = page.render()
     return _response(status, body, content_type=kind)
 
 

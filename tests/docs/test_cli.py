@@ -32,7 +32,9 @@ FOREIGN = {
 def options(verb: str) -> set[str]:
     command = import_module(f"execnode.cli.verbs.{verb}").command
     assert isinstance(command, click.Command)
-    return {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    params = [each for one in (command, *below) for each in one.params]
+    return {name for each in params for name in (*each.opts, *each.secondary_opts)}
 
 
 def section(verb: str) -> str:

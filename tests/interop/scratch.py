@@ -17,10 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from bench import peers
+
 FOLDERS: Final = ("/work-dir", "/home-dir", "/temp-dir", "/codex-home")
 # Members whose text is base64.
 _ENCODED: Final = {"chunk", "dataBase64", "bodyBase64", "deltaBase64"}
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+# Where the real server lives, which is /server-pkg in the recordings.
+_PACKAGE: Final = os.fsencode((peers.codex_folder() / peers.CODEX_PROGRAM).parents[1])
 
 
 class Scratch:
@@ -55,12 +61,15 @@ class Scratch:
 
     def inwards(self, message: Any) -> Any:
         """A message as it is told: the other way round."""
-        return _rewrite(message, lambda data: data.replace(os.fsencode(self.root), b""))
+        return _rewrite(message, self._to_neutral)
 
     def path(self, name: str) -> Path:
         """The real path of one that is relative to the project, or neutral and absolute."""
         neutral = os.path.join("/work-dir", name)  # noqa: PTH118 - also for absolute names
         return Path(os.fsdecode(self._to_scratch(os.fsencode(neutral))))
+
+    def _to_neutral(self, data: bytes) -> bytes:
+        return data.replace(os.fsencode(self.root), b"").replace(_PACKAGE, b"/server-pkg")
 
     def _to_scratch(self, data: bytes) -> bytes:
         for folder in FOLDERS:

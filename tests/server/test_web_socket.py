@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from websockets.frames import CloseCode, Frame, Opcode
 
+from execnode.server.auth import WebSettings
 from execnode.server.node import NodeSettings
-from execnode.server.web import WebSettings
 from tests.locate import bound
 from tests.server.conftest import Launch
 from tests.server.running import NodeProcess

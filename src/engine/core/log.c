@@ -241,22 +241,16 @@ const struct log_record *log_find(const struct log *log, uint64_t seq)
     return record_at(log, seq - log->base_seq);
 }
 
-static uint64_t protected_seq(const struct log *log)
+/* The lowest protected_seq and needed_seq of all cursors. */
+static void lowest_wanted(const struct log *log, uint64_t *protect, uint64_t *need)
 {
-    uint64_t lowest = UINT64_MAX;
-    for (struct log_cursor *c = log->cursors.next; c != &log->cursors; c = c->next)
-        if (c->protected_seq < lowest)
-            lowest = c->protected_seq;
-    return lowest;
-}
-
-static uint64_t needed_seq(const struct log *log)
-{
-    uint64_t lowest = UINT64_MAX;
-    for (struct log_cursor *c = log->cursors.next; c != &log->cursors; c = c->next)
-        if (c->needed_seq < lowest)
-            lowest = c->needed_seq;
-    return lowest;
+    *protect = *need = UINT64_MAX;
+    for (struct log_cursor *c = log->cursors.next; c != &log->cursors; c = c->next) {
+        if (c->protected_seq < *protect)
+            *protect = c->protected_seq;
+        if (c->needed_seq < *need)
+            *need = c->needed_seq;
+    }
 }
 
 static uint64_t used(const struct log *log)
@@ -318,7 +312,8 @@ ssize_t log_reserve(struct log *log, size_t want, struct iovec iov[2], int *iov_
 {
     if (want > chunk_max(log))
         want = chunk_max(log);
-    uint64_t protect = protected_seq(log);
+    uint64_t protect, need;
+    lowest_wanted(log, &protect, &need);
     while (used(log) + want + LOG_RECORD_COST > log->retention && evict_oldest(log, protect))
         ;
     uint64_t taken = used(log) + LOG_RECORD_COST;
@@ -326,7 +321,6 @@ ssize_t log_reserve(struct log *log, size_t want, struct iovec iov[2], int *iov_
         return 0;
     if (want > log->retention - taken)
         want = (size_t)(log->retention - taken);
-    uint64_t need = needed_seq(log);
     while (ring_room(log) < want) {
         if (ring_grow(log))
             continue;

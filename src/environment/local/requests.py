@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Unpack
 
-from execnode.client.http import Headers, HttpReply, HttpStream, http_params, reply_headers
+from execnode.client.http import HttpOptions, HttpReply, HttpStream, http_params, reply_headers
 from execnode.environment.local.http import LocalHttp
 from execnode.environment.local.http_exchange import HttpExchange
 
@@ -16,45 +17,18 @@ class LocalRequests:
     def __init__(self, http: LocalHttp) -> None:
         self._http = http
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Headers | None = None,
-        body: bytes | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool = True,
-    ) -> HttpReply:
+    async def request(self, method: str, url: str, **options: Unpack[HttpOptions]) -> HttpReply:
         """The whole response; see `execnode.client.http.Http.request`."""
-        params = http_params(
-            method, url, "", headers, body, timeout, follow_redirects=follow_redirects
-        )
+        params = http_params(method, url, "", **options)
         told = await self._http.request(params)
         return HttpReply(told.status, reply_headers(told.headers), told.body)
 
     @asynccontextmanager
     async def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Headers | None = None,
-        body: bytes | None = None,
-        timeout: float | None = None,
-        follow_redirects: bool = True,
+        self, method: str, url: str, **options: Unpack[HttpOptions]
     ) -> AsyncIterator[HttpStream]:
         """A response whose body is iterated over as it comes."""
-        params = http_params(
-            method,
-            url,
-            "",
-            headers,
-            body,
-            timeout,
-            follow_redirects=follow_redirects,
-            stream=True,
-        )
+        params = http_params(method, url, "", stream=True, **options)
         async with await self._http.open(params) as exchange:
             yield _Stream(exchange)
 
