@@ -117,8 +117,10 @@ def programs() -> list[Program]:
     ]
 
 
-# What a spawned child does to itself, without a helper.
-CONFINE = [f"src/engine/_seccomp/{name}.c" for name in ("confine", "filter", "landlock", "plan")]
+# What a spawned child does to itself, without a helper, and what may be left of one that had it.
+CONFINE = [
+    f"src/engine/_seccomp/{name}.c" for name in ("confine", "filter", "landlock", "missing", "plan")
+]
 
 
 def compiled(name: str, *c_files: str) -> Extension:

@@ -141,6 +141,9 @@ cdef extern from "engine/_seccomp/landlock.h" nogil:
     uint32_t landlock_lacks(const plan *plan, int abi, bint namespaced)
     int landlock_ruleset(const plan *plan, int abi, bint namespaced)
 
+cdef extern from "engine/_seccomp/missing.h" nogil:
+    bint placeholder_sweep(const char *path)
+
 cdef extern from "engine/core/spawn.h" nogil:
     enum spawn_stage:
         SPAWN_OK

@@ -72,6 +72,7 @@ NETWORKS: Final[dict[str, int]]
 PROTECTIONS: Final[dict[str, str]]
 
 def landlock_abi() -> int: ...
+def sweep_placeholder(path: bytes) -> bool: ...
 
 @final
 class Sandbox:

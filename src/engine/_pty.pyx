@@ -128,6 +128,16 @@ def landlock_abi():
     return core.landlock_abi()
 
 
+def sweep_placeholder(bytes path not None):
+    """Remove what keeps a name missing (execnode-linux-sandbox --missing) if no sandbox holds it: a folder of its own kind.
+
+    False when one is there and is held, or cannot be removed.
+    """
+    if b"\0" in path:
+        raise ValueError("NUL in a path")
+    return core.placeholder_sweep(path)
+
+
 cdef uint16_t *ports(list numbers) except? NULL:
     cdef uint16_t *array = <uint16_t *>malloc((len(numbers) + 1) * sizeof(uint16_t))
     cdef Py_ssize_t i

@@ -44,6 +44,7 @@ class Guardian:
         ours, pipe = -1, -1
         try:
             ours, pipe = os.pipe()  # close-on-exec, so that nothing but this process keeps it open
+            os.set_blocking(pipe, False)  # that end only
             pid = os.posix_spawn(
                 helper,
                 ["execnode-guardian", *arguments],
@@ -62,6 +63,20 @@ class Guardian:
         trees.spare(pid)
         return cls(pid, os.pidfd_open(pid), pipe)
 
+    def watch_placeholder(self, path: bytes) -> None:
+        """Have a sandbox's placeholder removed when the node is gone; see placeholders.py."""
+        self._tell(b"+" + path + b"\0")
+
+    def forget_placeholder(self, path: bytes) -> None:
+        """Leave it alone again."""
+        self._tell(b"-" + path + b"\0")
+
+    def _tell(self, word: bytes) -> None:
+        """A guardian that is gone or does not listen, being stopped, is told nothing."""
+        if self._pipe >= 0 and len(word) <= select.PIPE_BUF:  # whole, or not at all
+            with suppress(BrokenPipeError, BlockingIOError):
+                os.write(self._pipe, word)
+
     @property
     def alive(self) -> bool:
         """Whether the guardian still runs; if it does not, another one may be started."""
@@ -75,8 +90,7 @@ class Guardian:
         """
         if os.getpid() != self._owner or self._pidfd < 0:
             return
-        with suppress(BrokenPipeError):
-            os.write(self._pipe, b"q")
+        self._tell(b"q")
         os.close(self._pipe)
         if not _is_readable(self._pidfd, PATIENCE_MS):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)  # stopped, or starved: no matter

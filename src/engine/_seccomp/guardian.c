@@ -7,12 +7,15 @@
  * At end-of-file it writes cgroup.kill of the node's cgroup and removes the folders, then kills every process whose
  * RLIMIT_RTTIME lies in the node's range of marks (src/engine/lineage.py explains these), until a look through /proc
  * finds none.  A child caught between clone3 and execve may carry no mark yet; it dies by its own parent-death signal.
+ * Last it removes the placeholders of sandboxes (missing.h) that the node has told of: '+' PATH NUL, and '-' PATH NUL
+ * when one is gone.
  */
 #include "engine/_seccomp/helper.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/_seccomp/missing.h"
+
 enum {
     PATIENCE_S = 10, /* a process in an uninterruptible wait may outlast any patience; then give up */
     FIRST_PAUSE_NS = 1000 * 1000,
@@ -31,11 +36,14 @@ enum {
 
 static const char USAGE[] = "usage: execnode-guardian [--cgroup DIR] [--lineage LOW HIGH] < pipe\n"
                             "At end-of-file on standard input, kill all in the cgroup DIR and remove it, and kill\n"
-                            "every process whose RLIMIT_RTTIME is from LOW to HIGH; after a 'q' do nothing.\n";
+                            "every process whose RLIMIT_RTTIME is from LOW to HIGH; after a 'q' do nothing.\n"
+                            "'+' PATH NUL is a placeholder to be removed then, '-' PATH NUL one no more.\n";
 
 struct duty {
     const char *cgroup; /* or NULL */
     uint64_t low, high; /* high 0: no lineage */
+    char *names;        /* placeholders: each ended by a NUL */
+    size_t names_size;
 };
 
 /* ---- time ---------------------------------------------------------------------------------------------------- */
@@ -256,6 +264,70 @@ static bool end_cgroup(const char *path)
     return false;
 }
 
+/* ---- placeholders ------------------------------------------------------------------------------------------------- */
+
+static char *find_name(const struct duty *duty, const char *name)
+{
+    for (char *each = duty->names, *end = each + duty->names_size; each < end; each += strlen(each) + 1)
+        if (strcmp(each, name) == 0)
+            return each;
+    return NULL;
+}
+
+static void add_name(struct duty *duty, const char *name)
+{
+    size_t length = strlen(name) + 1;
+    char *names = find_name(duty, name) ? NULL : realloc(duty->names, duty->names_size + length);
+    if (!names)
+        return;
+    memcpy(names + duty->names_size, name, length);
+    duty->names = names;
+    duty->names_size += length;
+}
+
+static void remove_name(struct duty *duty, const char *name)
+{
+    char *place = find_name(duty, name);
+    if (!place)
+        return;
+    char *rest = place + strlen(place) + 1;
+    memmove(place, rest, (size_t)(duty->names + duty->names_size - rest));
+    duty->names_size -= (size_t)(rest - place);
+}
+
+/* One that another node's sandbox holds is that one's matter. */
+static void sweep_names(const struct duty *duty)
+{
+    struct patience patience = patience_new();
+    for (char *each = duty->names, *end = each + duty->names_size; each < end; each += strlen(each) + 1)
+        while (!placeholder_sweep(each) && pause_before_retry(&patience))
+            ;
+}
+
+/* ---- the node's words ---------------------------------------------------------------------------------------------- */
+
+/* Listen until end-of-file.  False after a 'q', or what cannot be trusted to mean anything. */
+static bool listen_to_node(struct duty *duty)
+{
+    char text[2 * PATH_MAX];
+    size_t size = 0;
+    for (;;) {
+        ssize_t length = read(STDIN_FILENO, text + size, sizeof text - size);
+        if (length == 0)
+            return true;
+        if (length < 0 && errno != EINTR)
+            return false;
+        size += length > 0 ? (size_t)length : 0;
+        for (char *end; size && *text != 'q' && (end = memchr(text, '\0', size));) {
+            (*text == '+' ? add_name : remove_name)(duty, text + 1);
+            size -= (size_t)(end + 1 - text);
+            memmove(text, end + 1, size);
+        }
+        if (size && (*text == 'q' || size == sizeof text))
+            return false;
+    }
+}
+
 /* ---- the applet ---------------------------------------------------------------------------------------------- */
 
 static bool parse_number(const char *text, uint64_t *value)
@@ -311,13 +383,10 @@ int guardian_main(int argc, char **argv)
     if (!parse(argc, argv, &duty) || fstat(STDIN_FILENO, &input) < 0 || !S_ISFIFO(input.st_mode))
         return usage(USAGE);
     detach();
-    char word;
-    ssize_t length;
-    do
-        length = read(STDIN_FILENO, &word, 1);
-    while (length < 0 && errno == EINTR);
-    if (length != 0) /* 'q', or a descriptor that cannot be trusted to mean anything */
+    if (!listen_to_node(&duty))
         return 0;
     bool over = !duty.cgroup || end_cgroup(duty.cgroup);
-    return (!duty.high || end_lineage(&duty)) && over ? 0 : 1;
+    over = (!duty.high || end_lineage(&duty)) && over;
+    sweep_names(&duty);
+    return over ? 0 : 1;
 }

@@ -38,6 +38,20 @@ static void step_aside(int link)
         return;
 }
 
+static void say(int link, pid_t pid)
+{
+    send(link, &pid, sizeof pid, MSG_NOSIGNAL);
+}
+
+static bool hear(int link)
+{
+    pid_t pid;
+    ssize_t length;
+    while ((length = recv(link, &pid, sizeof pid, 0)) < 0 && errno == EINTR)
+        ;
+    return length == sizeof pid;
+}
+
 /* One message: a pid, 0 if more messages come, and descriptors of what is held.  False at the end. */
 static bool receive(struct placeholder *list, const struct placeholder *shared, size_t count, pid_t *pid)
 {
@@ -58,16 +72,16 @@ __attribute__((noreturn)) static void keep(struct placeholder *shared, size_t co
 {
     struct placeholder list[count]; /* with descriptors of its own */
     struct pollfd end = {.fd = -1, .events = POLLIN};
-    pid_t pid;
+    pid_t pid = 0;
     for (size_t i = 0; i < count; i++)
         list[i] = (struct placeholder){shared[i].path, -1, false};
     step_aside(link);
+    say(STDIN_FILENO, pid);
     while (receive(list, shared, count, &pid)) {
         if (!pid)
             continue;
-        close(end.fd);
         end.fd = (int)syscall(SYS_pidfd_open, pid, 0);
-        send(STDIN_FILENO, &pid, sizeof pid, MSG_NOSIGNAL);
+        say(STDIN_FILENO, pid);
     }
     while (end.fd >= 0 && poll(&end, 1, -1) < 0)
         ;
@@ -101,7 +115,7 @@ int keeper_start(struct placeholder *list, size_t count)
         keep(list, count, ends[0]);
     }
     close(ends[0]);
-    if (pid > 0)
+    if (pid > 0 && hear(ends[1]))
         return ends[1];
     close(ends[1]);
     return -1;
@@ -132,8 +146,5 @@ bool keeper_watch(int keeper, pid_t pid, const struct placeholder *list, size_t 
             return false;
     if (!give(keeper, list + first, count - first, pid))
         return false;
-    ssize_t length;
-    while ((length = recv(keeper, &pid, sizeof pid, 0)) < 0 && errno == EINTR)
-        ;
-    return length == sizeof pid;
+    return hear(keeper);
 }

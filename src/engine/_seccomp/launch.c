@@ -65,8 +65,7 @@ static bool hold_names(struct launch *launch, pid_t init)
 {
     if (!launch->held_count)
         return true;
-    if (launch->keeper < 0)
-        launch->keeper = keeper_start(launch->held, launch->held_count);
+    launch->keeper = keeper_start(launch->held, launch->held_count);
     return launch->keeper >= 0 && placeholders_hold(launch->held, launch->held_count) &&
            keeper_watch(launch->keeper, init, launch->held, launch->held_count);
 }
@@ -82,8 +81,6 @@ static bool start(struct outside *o, struct note *note)
     o->init = clone_init(o->launch);
     if (o->init == 0) {
         close(ends[0]);
-        if (o->launch->keeper >= 0)
-            close(o->launch->keeper);
         inside_main(&(struct inside){o->launch, ends[1], o->terminal});
     }
     if (o->init < 0) {
@@ -193,6 +190,10 @@ bool launch(struct launch *launch, struct note *note)
             tcsetpgrp(o.terminal, getpgrp());
         close(o.link);
     }
+    placeholders_drop(launch->held, launch->held_count);
+    if (launch->keeper >= 0)
+        close(launch->keeper);
+    launch->keeper = -1;
     if (o.terminal >= 0)
         close(o.terminal);
     close(o.signals);

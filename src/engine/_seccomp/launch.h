@@ -29,7 +29,7 @@ struct launch {
     bool own_network, own_proc;
     struct placeholder *held; /* to be held while it runs; see missing.h */
     size_t held_count;
-    int keeper;           /* of these, once it was started, or -1 */
+    int keeper;           /* of these, while it runs; else -1 */
     int status_fd;        /* closed when the program runs, or -1 */
     const struct passed *passed;
 };

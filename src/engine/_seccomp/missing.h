@@ -39,12 +39,12 @@ bool placeholder_sweep(const char *path);
 /* A list that the keeper sees too, or NULL with errno.  Never freed. */
 struct placeholder *placeholders_new(size_t count);
 
-/* Start the keeper of the paths in `list`, which may not exist yet.  It sweeps when the descriptor returned is closed,
- * by the death of its owner too, and the process last named to it by keeper_watch() is gone; and for those that were
- * `made` here it waits until nobody else holds them.  -1 with errno. */
+/* Start the keeper of the paths in `list`, which do not exist yet, and wait until no signal to our group reaches it.  It
+ * sweeps when the descriptor returned is closed, by the death of its owner too, and the process named to it by
+ * keeper_watch() is gone; and for those that were `made` here it waits until nobody else holds them.  -1 with errno. */
 int keeper_start(struct placeholder *list, size_t count);
 
-/* Name the process, give the keeper a part in the locks, and wait until no signal to the process reaches the keeper. */
+/* Name the process, and give the keeper a part in the locks; wait until it has both. */
 bool keeper_watch(int keeper, pid_t pid, const struct placeholder *list, size_t count);
 
 #endif

@@ -241,9 +241,6 @@ static int run_namespaced(struct options *options, char *const *argv)
     how.held = held;
     how.held_count = options->plan.missing_count;
     bool ran = try_launch(options, &how, &note, &losses);
-    placeholders_drop(held, how.held_count);
-    if (how.keeper >= 0)
-        close(how.keeper);
     if (ran)
         return end_as(note.value);
     if (losses & 1U << PROTECT_MOUNTS)
