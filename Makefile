@@ -1,6 +1,7 @@
 # One verb per task; each prepares what it needs in .venv. `make help` lists them.
 
 PYTHON ?= python3
+ARM64_CC ?= aarch64-linux-gnu-gcc
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_JSON := build/bench.json
@@ -16,10 +17,10 @@ CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxi src/engine/*.pxd)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format build sanitize bench bench-gate peers interop clean
+.PHONY: help setup run test lint format build sanitize arm64 bench bench-gate peers interop clean
 
 help: ## List the verbs
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: $(BUILT) ## Make .venv, install execnode in it (editable) and compile the core
 	@:
@@ -55,6 +56,19 @@ build: setup ## Make the source archive and the wheel in dist/
 
 sanitize: ## Run the C core's own tests and fuzz targets under ASan and UBSan
 	@$(MAKE) -C tests/core sanitize
+
+arm64: ## Cross-compile the helper program and the C core for arm64
+	@command -v $(ARM64_CC) >/dev/null || { \
+		echo "arm64 needs a cross compiler, and there is no '$(ARM64_CC)'." >&2; \
+		echo "hint: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross" >&2; exit 1; }
+	@mkdir -p build/arm64
+	@set -e; for source in $(wildcard src/engine/core/*.c); do \
+		$(ARM64_CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc -c -o /dev/null $$source; done
+	@$(ARM64_CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc -static \
+		-o build/arm64/execnode-linux-sandbox $(wildcard src/engine/_seccomp/*.c)
+	@LC_ALL=C readelf --file-header --program-headers build/arm64/execnode-linux-sandbox | awk ' \
+		/Machine:.*AArch64/ { ours = 1 } /INTERP|DYNAMIC/ { linked = 1 } END { exit !ours || linked }'
+	@ls -l build/arm64/execnode-linux-sandbox
 
 bench: setup ## Measure, print ratios to the references, save build/bench.json
 	@$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet -q --benchmark-json=$(BENCH_JSON)

@@ -5,12 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from execnode.engine.probe import Probe, probe
+from execnode.engine.proof import prove_sandbox
 
 from .table import Cell, show
 from .tell import listed, put_json, say
 
 __all__ = ["doctor"]
 
+_PROTECTION = "protection "
 _USES = {
     "clone3": "starts at a constant cost",
     "cgroup": "ending whole trees",
@@ -21,6 +23,8 @@ _USES = {
     "user-namespace": "sandbox: hidden paths",
     "network-namespace": "sandbox: no network",
     "pid-namespace": "sandbox: own processes",
+    "sandbox-fast": "sandbox: the fast way",
+    "sandbox-namespaces": "sandbox: all profiles",
     "terminals": "run --tty",
     "spill": "output beyond memory",
     "helper": "sandbox, a killed node",
@@ -30,13 +34,14 @@ _USES = {
 
 def doctor(spill_dir: str | None, *, as_json: bool) -> int:
     """Print what was tried, as a table or as a JSON array, and give the exit code."""
-    probes = [*probe(Path(spill_dir) if spill_dir else None), _try_node()]
+    found = probe(Path(spill_dir) if spill_dir else None)
+    probes = [*found, *prove_sandbox(), _try_node()]
     node = probes[-1]
     if as_json:
-        put_json([asdict(each) | {"use": _USES.get(each.name)} for each in probes])
+        put_json([asdict(each) | {"use": _use(each)} for each in probes])
         return 0 if node.ok else 1
     show(["", "TRIED", "GOOD FOR", "FOUND"], [_row(each) for each in probes], wrap=True)
-    missing = [each.name for each in probes if not each.ok]
+    missing = [each.name.removeprefix(_PROTECTION) for each in probes if not each.ok]
     if not node.ok:
         say("a node cannot run commands here")
         return 1
@@ -46,7 +51,13 @@ def doctor(spill_dir: str | None, *, as_json: bool) -> int:
 
 def _row(found: Probe) -> list[Cell]:
     mark: Cell = ("ok", "green") if found.ok else ("no", "bold red")
-    return [mark, (found.name, "bold"), (_USES.get(found.name, ""), "dim"), found.detail]
+    return [mark, (found.name, "bold"), (_use(found) or "", "dim"), found.detail]
+
+
+def _use(found: Probe) -> str | None:
+    if found.name.startswith(_PROTECTION):
+        return "sandbox: --accept-missing"
+    return _USES.get(found.name)
 
 
 def _try_node() -> Probe:

@@ -98,6 +98,7 @@ cdef extern from "engine/_seccomp/filter.h" nogil:
         bint listens
         bint private_ipc
         bint private_pids
+        bint private_network
         bint read_only
     size_t filter_build(const filter *filter, sock_filter *program)
     int filter_native()

@@ -122,6 +122,12 @@ PROTECTIONS = {
 NETWORKS = {"full": core.FILTER_FULL, "ports": core.FILTER_TCP, "none": core.FILTER_NONE}
 
 
+PROTECTIONS = {
+    core.protection_name(<core.protection>i).decode(): core.protection_remedy(<core.protection>i).decode()
+    for i in range(<int>core.PROTECTIONS)
+}
+
+
 def landlock_abi():
     """The version of Landlock's ABI that the kernel has, 0 when it has none; at most the highest known here."""
     return core.landlock_abi()
@@ -204,7 +210,7 @@ cdef class Sandbox:
         filter.arch = core.filter_native()
         filter.network = NETWORKS[network]
         filter.listens = len(bind) > 0
-        filter.private_ipc = filter.private_pids = False
+        filter.private_ipc = filter.private_pids = filter.private_network = False
         filter.read_only = True
         self.confinement.program.len = core.filter_build(&filter, self.program)
         self.confinement.program.filter = self.program

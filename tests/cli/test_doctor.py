@@ -2,6 +2,7 @@
 
 import json
 
+from execnode.engine._pty import PROTECTIONS
 from tests.cli.programs import Person, execnode
 
 
@@ -10,11 +11,32 @@ def test_a_node_is_tried_and_everything_told_in_columns() -> None:
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.decode().splitlines()
     assert header.split() == ["TRIED", "GOOD", "FOR", "FOUND"]
-    verdicts = {row.split()[1]: row.split()[0] for row in rows}
+    verdicts = {" ".join(row[4:].split("  ")[0].split()): row.split()[0] for row in rows}
     assert verdicts["node"] == "ok"
-    assert {"kernel", "clone3", "landlock", "seccomp", "terminals", "spill"} <= set(verdicts)
+    assert {
+        "kernel",
+        "clone3",
+        "landlock",
+        "seccomp",
+        "terminals",
+        "spill",
+        "sandbox-fast",
+        "sandbox-namespaces",
+        "protection namespaces",
+    } <= set(verdicts)
     assert set(verdicts.values()) <= {"ok", "no"}
     assert done.stderr.startswith(b"a node can run here")
+
+
+def test_every_protection_of_the_sandbox_is_told_by_name() -> None:
+    probes = {each["name"]: each for each in json.loads(execnode("doctor", "--json").stdout)}
+    listed = [name.split()[1] for name in probes if name.startswith("protection ")]
+    assert listed == list(PROTECTIONS)
+    for name, remedy in PROTECTIONS.items():
+        found = probes[f"protection {name}"]
+        assert found["detail"] == ("is here" if found["ok"] else remedy)
+        assert found["use"] == "sandbox: --accept-missing"
+    assert probes["sandbox-fast"]["detail"].startswith("19 of 19 attempts refused")
 
 
 def test_in_json_it_is_one_array() -> None:

@@ -377,6 +377,39 @@ def open_debugfs(w: SimpleNamespace) -> None:
     os.open("/sys/kernel/debug/sched/features", os.O_WRONLY)
 
 
+@attempt
+def open_any_other_device(w: SimpleNamespace) -> None:
+    for name in w.devices:
+        try:
+            os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            continue
+        return
+    raise PermissionError("none can be opened")
+
+
+@attempt
+def read_the_terminal_of_others(w: SimpleNamespace) -> None:
+    os.open(w.terminal, os.O_RDONLY | os.O_NOCTTY)
+
+
+@attempt
+def write_to_the_terminal_of_others(w: SimpleNamespace) -> None:
+    os.open(w.terminal, os.O_WRONLY | os.O_NOCTTY)
+
+
+@attempt
+def write_any_file_of_a_device(w: SimpleNamespace) -> None:
+    for folder, _, names in os.walk("/sys/class"):
+        for name in names:
+            try:
+                os.open(f"{folder}/{name}", os.O_WRONLY)
+            except OSError:
+                continue
+            return
+    raise PermissionError("none can be written")
+
+
 # ---- namespaces and mounts ---------------------------------------------------------------------
 
 
@@ -415,6 +448,11 @@ def enter_a_namespace(w: SimpleNamespace) -> None:
 
 
 @attempt
+def enter_the_namespaces_outside(w: SimpleNamespace) -> None:
+    syscall(308, 268, os.pidfd_open(w.victim), 0x20000)
+
+
+@attempt
 def mount_tmpfs(w: SimpleNamespace) -> None:
     syscall(165, 40, b"none", w.workspace.encode(), b"tmpfs", 0, None)
 
@@ -432,6 +470,21 @@ def unmount_proc(w: SimpleNamespace) -> None:
 @attempt
 def clone_a_mount(w: SimpleNamespace) -> None:
     syscall(428, 428, AT_FDCWD, b"/", 1)
+
+
+@attempt
+def move_a_mount(w: SimpleNamespace) -> None:
+    syscall(429, 429, AT_FDCWD, b"/proc", AT_FDCWD, w.workspace.encode(), 0)
+
+
+@attempt
+def pick_a_file_system(w: SimpleNamespace) -> None:
+    syscall(433, 433, AT_FDCWD, b"/", 0)
+
+
+@attempt
+def open_a_tree_with_attributes(w: SimpleNamespace) -> None:
+    syscall(467, 467, AT_FDCWD, b"/", 1, struct.pack("QQQQ", 0, 1, 0, 0), 32)
 
 
 @attempt
@@ -562,6 +615,85 @@ def renice_outside(w: SimpleNamespace) -> None:
 
 
 @attempt
+def renice_all_of_the_user(w: SimpleNamespace) -> None:
+    os.setpriority(os.PRIO_USER, 0, 19)
+    raise Harmless("the victim is looked at by the test")
+
+
+@attempt
+def prioritize_disks_outside(w: SimpleNamespace) -> None:
+    syscall(251, 30, 1, w.victim, 3 << 13)
+
+
+@attempt
+def prioritize_disks_of_the_user(w: SimpleNamespace) -> None:
+    syscall(251, 30, 3, 0, 3 << 13)
+    raise Harmless("the victim is looked at by the test")
+
+
+@attempt
+def set_the_scheduler_outside(w: SimpleNamespace) -> None:
+    os.sched_setscheduler(w.victim, os.SCHED_BATCH, os.sched_param(0))
+
+
+@attempt
+def set_the_scheduling_parameters_outside(w: SimpleNamespace) -> None:
+    os.sched_setparam(w.victim, os.sched_param(0))
+
+
+@attempt
+def set_scheduling_attributes_outside(w: SimpleNamespace) -> None:
+    attributes = struct.pack("IIQiIQQQ", 48, 3, 0, 19, 0, 0, 0, 0)
+    syscall(314, 274, w.victim, attributes, 0)
+
+
+@attempt
+def set_the_processors_outside(w: SimpleNamespace) -> None:
+    os.sched_setaffinity(w.victim, [0])
+
+
+@attempt
+def move_pages_outside(w: SimpleNamespace) -> None:
+    syscall(279, 239, w.victim, 0, None, None, None, 0)
+
+
+@attempt
+def migrate_pages_outside(w: SimpleNamespace) -> None:
+    nodes = struct.pack("Q", 1)
+    syscall(256, 238, w.victim, 64, nodes, nodes)
+
+
+@attempt
+def advise_on_memory_outside(w: SimpleNamespace) -> None:
+    vector = struct.pack("QQ", 4096, 4096)
+    syscall(440, 440, os.pidfd_open(w.victim), vector, 1, 20, 0)
+
+
+@attempt
+def write_memory_outside_by_vector(w: SimpleNamespace) -> None:
+    buffer = ctypes.create_string_buffer(8)
+    vector = struct.pack("QQ", ctypes.addressof(buffer), 8)
+    syscall(311, 271, w.victim, vector, 1, vector, 1, 0)
+
+
+@attempt
+def read_the_maps_outside(w: SimpleNamespace) -> None:
+    os.listdir(f"/proc/{w.victim}/map_files")
+    Path(f"/proc/{w.victim}/maps").read_text()
+
+
+@attempt
+def tune_outside_by_proc(w: SimpleNamespace) -> None:
+    for name in ("oom_score_adj", "coredump_filter", "clear_refs", "timerslack_ns", "comm"):
+        try:
+            os.open(f"/proc/{w.victim}/{name}", os.O_WRONLY)
+        except OSError:
+            continue
+        return
+    raise PermissionError("none can be written")
+
+
+@attempt
 def open_the_init(w: SimpleNamespace) -> None:
     for name in os.listdir("/proc/1/fd"):
         os.readlink(f"/proc/1/fd/{name}")
@@ -603,6 +735,43 @@ def read_keys(w: SimpleNamespace) -> None:
 @attempt
 def request_a_key(w: SimpleNamespace) -> None:
     syscall(249, 218, b"user", b"execnode", None, 0)
+
+
+@attempt
+def join_another_session_of_keys(w: SimpleNamespace) -> None:
+    syscall(250, 219, 1, None)
+
+
+@attempt
+def watch_everything(w: SimpleNamespace) -> None:
+    syscall(300, 262, 0, 0)
+
+
+@attempt
+def switch_on_accounting(w: SimpleNamespace) -> None:
+    put(f"{w.workspace}/account")
+    syscall(163, 89, f"{w.workspace}/account".encode())
+
+
+@attempt
+def set_a_quota(w: SimpleNamespace) -> None:
+    syscall(179, 60, 0x80000800 & 0x7FFFFFFF, b"/dev/vda", 0, None)
+
+
+@attempt
+def leave_the_groups(w: SimpleNamespace) -> None:
+    os.setgroups([])
+
+
+@attempt
+def run_a_program_from_memory(w: SimpleNamespace) -> None:
+    """A program without a file is in the sandbox as any other."""
+    memory = os.memfd_create("program")
+    os.write(memory, Path("/bin/sh").read_bytes())
+    program = f"/proc/self/fd/{memory}"
+    pid = os.posix_spawn(program, ["sh", "-c", f"echo x >{w.outside}/new"], {})
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise PermissionError("it could not either")
 
 
 @attempt
@@ -775,6 +944,16 @@ def connect_to_an_abstract_socket(w: SimpleNamespace) -> None:
 
 
 @attempt
+def take_an_abstract_name(w: SimpleNamespace) -> None:
+    """Those outside could not tell whom they are talking to."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f"\0{w.abstract}-taken")
+    server.listen()
+    if os.readlink("/proc/self/ns/net") != w.network:
+        raise Harmless("there is nobody else in this network")
+
+
+@attempt
 def send_to_a_socket_outside(w: SimpleNamespace) -> None:
     ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     ours.sendto(b"x", f"{w.outside}/mailbox")
@@ -793,9 +972,14 @@ def use_shared_memory_outside(w: SimpleNamespace) -> None:
 
 @attempt
 def open_shared_memory_outside(w: SimpleNamespace) -> None:
-    if w.path == "fast":
-        raise Harmless("the fast path has no /dev/shm of its own")
     os.open(f"/dev/shm/{w.shm_name}", os.O_RDWR)
+
+
+@attempt
+def leave_something_in_shared_memory(w: SimpleNamespace) -> None:
+    put(f"/dev/shm/{w.shm_name}-left")
+    if w.path == "namespaces":
+        raise Harmless("it is one of the sandbox's own")
 
 
 @attempt
@@ -922,6 +1106,8 @@ def make_a_missing_name_writable(w: SimpleNamespace) -> None:
 
 
 def main(name: str, facts: str) -> None:
+    if "Seccomp:\t2" not in Path("/proc/self/status").read_text():
+        sys.exit("there is no sandbox around this, and it would do harm")
     world = SimpleNamespace(**json.loads(facts))
     try:
         ATTEMPTS[name](world)

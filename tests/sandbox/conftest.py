@@ -20,3 +20,27 @@ def uid_of(name: str) -> int:
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     with World(uid_of(request.param)) as world:
         yield world
+
+
+@pytest.fixture(scope="module", params=["root", "nobody"])
+def populated(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One with a process, sockets and more that might be reached, for all tests of a module."""
+    with World(uid_of(request.param)) as world:
+        world.facts = world.populate()
+        yield world
+
+
+@pytest.fixture
+def fresh(populated: World) -> World:
+    """The world with its workspace as it was, and somebody to be hurt."""
+    world = populated
+    for entry in world.workspace.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            world.remove(entry)
+        else:
+            entry.unlink()
+    world.make("ws/.git/config", "as it was")
+    world.make("ws/secret", "hidden")
+    world.make("ws/hidden/file", "hidden")
+    world.make("ws/deep/down/kept", "as it was")
+    return world

@@ -7,7 +7,7 @@
 int main(int argc, char **argv)
 {
     struct sock_filter program[FILTER_MAX];
-    if (argc != 7)
+    if (argc != 8)
         return 2;
     struct filter filter = {
         .arch = atoi(argv[1]) ? FILTER_ARM64 : FILTER_X86_64,
@@ -16,6 +16,7 @@ int main(int argc, char **argv)
         .private_ipc = atoi(argv[4]),
         .private_pids = atoi(argv[5]),
         .read_only = atoi(argv[6]),
+        .private_network = atoi(argv[7]),
     };
     size_t count = filter_build(&filter, program);
     for (size_t i = 0; i < count; i++)

@@ -1,60 +1,16 @@
 """Nothing gets out: each attempt of attempts.py, on both paths, as root and as nobody."""
 
-import json
-from collections.abc import Iterator
-
 import pytest
 
 from execnode.engine._pty import landlock_abi
 from tests.sandbox.attempts import ATTEMPTS
-from tests.sandbox.conftest import uid_of
+from tests.sandbox.judging import check, facts_of
 from tests.sandbox.world import HERE, PYTHON, World
 
 TOLD_APART = ("protected", "hidden", "missing", "rename_the_w")
 NAMESPACED = [
     name for name in ATTEMPTS if any(word in name for word in TOLD_APART)
 ]  # the fast path knows no such rules
-
-
-@pytest.fixture(scope="module", params=["root", "nobody"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    with World(uid_of(request.param)) as world:
-        world.facts = world.populate()
-        yield world
-
-
-@pytest.fixture
-def fresh(world: World) -> World:
-    """The world with its workspace as it was, and somebody to be hurt."""
-    for entry in world.workspace.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            world.remove(entry)
-        else:
-            entry.unlink()
-    world.make("ws/.git/config", "as it was")
-    world.make("ws/secret", "hidden")
-    world.make("ws/hidden/file", "hidden")
-    world.make("ws/deep/down/kept", "as it was")
-    return world
-
-
-def facts_of(world: World, path: str) -> str:
-    return json.dumps({**world.facts, "path": path})
-
-
-def check(world: World, out: str, err: str, code: int) -> None:
-    killed = code in (128 + 31, -31)  # SIGSYS, for a foreign ABI
-    assert out.startswith("refused") or killed, f"{out}{err}{code}"
-    assert world.lives
-    assert sorted(path.name for path in world.outside.iterdir()) == ["file", "listener", "mailbox"]
-    file = world.outside / "file"
-    assert file.read_text() == "of somebody else"
-    assert file.stat().st_nlink == 1
-    assert world.workspace.is_dir()
-    assert (world.workspace / ".git/config").read_text() == "as it was"
-    assert (world.workspace / "deep/down/kept").read_text() == "as it was"
-    assert (world.workspace / "secret").read_text() == "hidden"
-    assert not (world.workspace / ".codex").exists()
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)

@@ -3,8 +3,10 @@
 import ctypes
 import json
 import os
+import platform
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ from execnode.engine.guardian import HELPER
 
 HERE = Path(__file__).parent
 NOBODY = 65534
+X86 = platform.machine() == "x86_64"
+SMALL_DEV = {"null", "zero", "full", "random", "urandom", "tty", "ptmx"}
 LIBC = ctypes.CDLL(None, use_errno=True)
 # The tests' own may lie in root's home, where nobody else can go.
 PYTHON = shutil.which("python3", path="/usr/bin:/bin") or os.path.realpath(sys.executable)
@@ -92,6 +96,10 @@ class World:
         key = 0x5E000000 | os.getpid() & 0xFFFF
         memory = LIBC.shmget(key, 4096, 0o1666)
         self.stack.callback(LIBC.shmctl, memory, 0, None)
+        master, terminal = os.openpty()
+        self.stack.callback(os.close, master)
+        self.stack.callback(os.close, terminal)
+        os.chown(terminal, self.uid, -1)
         shared = Path(f"/dev/shm/execnode-{os.getpid()}")
         shared.write_text("x")
         shared.chmod(0o666)
@@ -104,6 +112,9 @@ class World:
             "shm_key": key,
             "shm_name": shared.name,
             "queue": f"execnode-{os.getpid()}",
+            "network": str(Path("/proc/self/ns/net").readlink()),
+            "terminal": os.ttyname(terminal),
+            "devices": [entry.name for entry in os.scandir("/dev") if is_other_device(entry)],
         }
 
     @property
@@ -158,14 +169,27 @@ class World:
         )
 
     @property
-    def lives(self) -> bool:
-        """Whether the victim of the attempts is unharmed."""
-        return self.victim.poll() is None
+    def unharmed(self) -> bool:
+        """Whether the victim of the attempts lives, and as it did."""
+        pid = self.victim.pid
+        return (
+            self.victim.poll() is None
+            and os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
+            and os.sched_getscheduler(pid) == os.SCHED_OTHER
+            and os.sched_getaffinity(pid) == os.sched_getaffinity(0)
+            and LIBC.syscall(252 if X86 else 31, 1, pid) == LIBC.syscall(252 if X86 else 31, 1, 0)
+        )
 
     @staticmethod
     def remove(folder: Path) -> None:
         """Remove a folder and what is in it."""
         shutil.rmtree(folder)
+
+
+def is_other_device(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a device that a sandbox does not have."""
+    mode = entry.stat(follow_symlinks=False).st_mode
+    return (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and entry.name not in SMALL_DEV
 
 
 def words_of(command: Sequence[object]) -> list[str]:

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -19,6 +20,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -34,6 +36,10 @@ enum {
     SOCKET_TYPE = 0xf, /* the rest is SOCK_CLOEXEC and SOCK_NONBLOCK */
     CONSOLE_FIRST = 0x4B00, /* linux/kd.h: fonts and key maps of the virtual consoles */
     CONSOLE_LAST = 0x4BFF,
+    IOCTL_FAMILY = 0xff00, /* _IOC_TYPE, in its place */
+    IOCTL_FILES = 'f' << 8,
+    IOCTL_BTRFS = 0x94 << 8,
+    IO_PROCESS = 1, /* IOPRIO_WHO_PROCESS, which linux/ioprio.h of older systems lacks */
     PERSONALITY_QUERY = -1,
 };
 
@@ -119,7 +125,31 @@ static void test_zero(struct writer *w, int argument, uint32_t bits)
     put_return(w, REFUSE);
 }
 
-/* `bits`: whether attributes of files may not be changed. */
+/* Only for the caller: of `argument` the kind must be `bits`, and then the number after it 0. */
+static void test_own(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_unless(w, BPF_JEQ, bits, REFUSE);
+    test_zero(w, argument + 1, 0);
+}
+
+/* For descriptors that were opened to read, some file systems change what they hold by ioctl(2), and neither Landlock nor
+ * another hook is asked: attributes, encryption, fs-verity; and of btrfs even new folders (snapshots). */
+static void test_ioctl_of_files(struct writer *w, int argument)
+{
+    static const uint32_t asking[] = {FS_IOC_GETFLAGS, FS_IOC32_GETFLAGS, FS_IOC_FIEMAP};
+    static const uint32_t changing[] = {FS_IOC_SETVERSION, FS_IOC32_SETVERSION, FS_IOC_FSSETXATTR};
+    for (size_t i = 0; i < sizeof asking / sizeof *asking; i++)
+        return_if(w, BPF_JEQ, asking[i], ALLOW);
+    for (size_t i = 0; i < sizeof changing / sizeof *changing; i++)
+        return_if(w, BPF_JEQ, changing[i], READ_ONLY);
+    put(w, BPF_ALU | BPF_AND | BPF_K, IOCTL_FAMILY, 0, 0);
+    return_if(w, BPF_JEQ, IOCTL_FILES, READ_ONLY);
+    return_if(w, BPF_JEQ, IOCTL_BTRFS, READ_ONLY);
+    load_argument(w, argument);
+}
+
+/* `bits`: whether nothing may be changed. */
 static void test_ioctl(struct writer *w, int argument, uint32_t bits)
 {
     static const uint32_t requests[] = {
@@ -128,10 +158,9 @@ static void test_ioctl(struct writer *w, int argument, uint32_t bits)
         TIOCSETD,  /* loads another line discipline */
         TIOCCONS,  /* takes the console's output */
     };
-    static const uint32_t attributes[] = {FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_SETVERSION, FS_IOC_FSSETXATTR};
     load_argument(w, argument);
-    for (size_t i = 0; bits && i < sizeof attributes / sizeof *attributes; i++)
-        return_if(w, BPF_JEQ, attributes[i], READ_ONLY);
+    if (bits)
+        test_ioctl_of_files(w, argument);
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
         return_if(w, BPF_JEQ, requests[i], REFUSE);
     return_if(w, BPF_JGT, CONSOLE_LAST, ALLOW);
@@ -178,11 +207,11 @@ static void test_unix_only(struct writer *w, int argument, uint32_t bits)
     put_return(w, REFUSE);
 }
 
-/* The Unix family, and TCP proper: Landlock's rules on ports hold for no other protocol (MPTCP, UDP). */
-static void test_unix_and_tcp(struct writer *w, int argument, uint32_t bits)
+/* TCP proper: Landlock's rules on ports hold for no other protocol (MPTCP, UDP).  And not the Unix family, for
+ * connect(2) is allowed here and would reach servers outside by their names; socketpair(2) makes what needs none. */
+static void test_tcp_only(struct writer *w, int argument, uint32_t bits)
 {
     load_argument(w, argument);
-    return_if(w, BPF_JEQ, AF_UNIX, ALLOW);
     put(w, BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 2, 0);
     return_unless(w, BPF_JEQ, AF_INET6, REFUSE);
     load_argument(w, argument + 1);
@@ -239,8 +268,11 @@ static void add_network(struct entries *entries, const struct filter *filter)
         add(entries, sys_socketpair, (struct entry){.test = test_unix_only, .bits = SOCKET_TYPE});
         /* No family is left but one whose names are files, and a read-only mount does not keep from connecting. */
         add(entries, sys_connect, (struct entry){.verdict = REFUSE});
+        if (!filter->private_network) /* an abstract name is there for everybody to connect to */
+            add(entries, sys_bind, (struct entry){.verdict = REFUSE});
     } else if (filter->network == FILTER_TCP) {
-        add(entries, sys_socket, (struct entry){.test = test_unix_and_tcp, .bits = SOCKET_TYPE});
+        add(entries, sys_socket, (struct entry){.test = test_tcp_only, .bits = SOCKET_TYPE});
+        add(entries, sys_socketpair, (struct entry){.test = test_unix_only, .bits = SOCKET_TYPE});
         if (!filter->listens) /* on a socket without a port it takes any */
             add(entries, sys_listen, (struct entry){.verdict = REFUSE});
         /* TCP Fast Open connects without connect(2), where Landlock does not look. */
@@ -248,6 +280,15 @@ static void add_network(struct entries *entries, const struct filter *filter)
         add(entries, sys_sendmsg, (struct entry){.test = test_bits, .argument = 2, .bits = MSG_FASTOPEN});
         add(entries, sys_sendmmsg, (struct entry){.test = test_bits, .argument = 3, .bits = MSG_FASTOPEN});
     }
+}
+
+static void add_others(struct entries *entries)
+{
+    ADD_ROWS(entries, others, REFUSE);
+    for (size_t i = 0; i < sizeof scheduling / sizeof *scheduling; i++)
+        add(entries, scheduling[i], (struct entry){.test = test_zero, .argument = 0});
+    add(entries, sys_setpriority, (struct entry){.test = test_own, .argument = 0, .bits = PRIO_PROCESS});
+    add(entries, sys_ioprio_set, (struct entry){.test = test_own, .argument = 0, .bits = IO_PROCESS});
 }
 
 static void add_all(struct entries *entries, const struct filter *filter)
@@ -260,10 +301,8 @@ static void add_all(struct entries *entries, const struct filter *filter)
     add(entries, sys_personality, (struct entry){.test = test_personality, .argument = 0});
     add_modes(entries, filter->read_only);
     add_network(entries, filter);
-    if (!filter->private_pids) {
-        add(entries, sys_prlimit64, (struct entry){.test = test_zero, .argument = 0});
-        ADD_ROWS(entries, others, REFUSE);
-    }
+    if (!filter->private_pids)
+        add_others(entries);
     if (!filter->private_ipc)
         ADD_ROWS(entries, ipc, LACK);
 }

@@ -14,17 +14,18 @@ enum filter_arch { FILTER_X86_64, FILTER_ARM64 };
 
 enum filter_network {
     FILTER_FULL, /* sockets of any family */
-    FILTER_TCP,  /* Unix and TCP sockets; Landlock decides on the ports */
+    FILTER_TCP,  /* TCP sockets; Landlock decides on the ports */
     FILTER_NONE, /* stream sockets of the Unix family, and none of them connects by a name */
 };
 
 struct filter {
     enum filter_arch arch;
     enum filter_network network;
-    bool listens;      /* with FILTER_TCP: listen(2) is allowed */
-    bool private_ipc;  /* an IPC namespace of its own; else System V IPC and message queues are refused */
-    bool private_pids; /* a PID namespace of its own; else other processes' limits are out of reach */
-    bool read_only;    /* nothing at all may be changed: modes, owners, times and attributes neither */
+    bool listens;         /* with FILTER_TCP: listen(2) is allowed */
+    bool private_ipc;     /* an IPC namespace of its own; else System V IPC and message queues are refused */
+    bool private_pids;    /* a PID namespace of its own; else limits and priorities of others are out of reach */
+    bool private_network; /* a network namespace of its own; else with FILTER_NONE no socket gets a name */
+    bool read_only;       /* nothing at all may be changed: modes, owners, times and attributes neither */
 };
 
 enum { FILTER_MAX = 512 };

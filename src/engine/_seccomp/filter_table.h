@@ -106,10 +106,18 @@ static const struct row ipc[] = {
 
 /* Without a PID namespace: EPERM. */
 static const struct row others[] = {
-    {141, 140}, /* setpriority */
-    {251, 30},  /* ioprio_set */
     {256, 238}, /* migrate_pages */
     {279, 239}, /* move_pages */
+};
+
+/* Without a PID namespace: EPERM for any process but the caller, 0.  Whether another one is inside cannot be told from
+ * its number, so that a thread's own by its number is refused too (pthread_setaffinity_np(3)). */
+static const struct row scheduling[] = {
+    {144, 119}, /* sched_setscheduler */
+    {142, 118}, /* sched_setparam */
+    {314, 274}, /* sched_setattr */
+    {203, 122}, /* sched_setaffinity */
+    {302, 261}, /* prlimit64 */
 };
 
 /* Where nothing may be changed: EROFS.  Landlock has rights for contents and names, and none for these. */
@@ -137,7 +145,8 @@ static const struct row metadata[] = {
 static const struct row sys_clone = {56, 220}, sys_unshare = {272, 97}, sys_ioctl = {16, 29},
                         sys_personality = {135, 92}, sys_socket = {41, 198}, sys_socketpair = {53, 199},
                         sys_connect = {42, 203}, sys_listen = {50, 201}, sys_sendto = {44, 206},
-                        sys_sendmsg = {46, 211}, sys_sendmmsg = {307, 269}, sys_prlimit64 = {302, 261},
+                        sys_sendmsg = {46, 211}, sys_sendmmsg = {307, 269}, sys_bind = {49, 200},
+                        sys_setpriority = {141, 140}, sys_ioprio_set = {251, 30},
                         sys_open = {2, ABSENT}, sys_openat = {257, 56}, sys_creat = {85, ABSENT},
                         sys_chmod = {90, ABSENT}, sys_fchmod = {91, 52}, sys_fchmodat = {268, 53},
                         sys_fchmodat2 = {452, 452}, sys_mknod = {133, ABSENT}, sys_mknodat = {259, 33};

@@ -19,4 +19,8 @@ int usage(const char *text);
  * gone or may not be looked at, with errno set. */
 bool read_marks(pid_t pid, uint64_t *soft, uint64_t *hard);
 
+/* Try, from within a sandbox, what it must refuse, and print a line `WHAT=refused` or `WHAT=let through` for each.
+ * Outside there are a folder with a file called `file`, a process and an abstract socket. */
+void trials_run(const char *folder, pid_t pid, const char *name);
+
 #endif

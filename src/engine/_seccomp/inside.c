@@ -24,12 +24,17 @@ static void tell(int link, struct note note)
         ;
 }
 
-__attribute__((noreturn)) static void fail(int link, const char *what)
+__attribute__((noreturn)) static void fail_in(int kind, int link, const char *what)
 {
-    struct note note = {.kind = NOTE_FAILED, .value = errno};
+    struct note note = {.kind = kind, .value = errno};
     snprintf(note.what, sizeof note.what, "%s", what);
     tell(link, note);
     _exit(1);
+}
+
+__attribute__((noreturn)) static void fail(int link, const char *what)
+{
+    fail_in(NOTE_FAILED, link, what);
 }
 
 /* ---- preparing --------------------------------------------------------------------------------------------------- */
@@ -61,7 +66,9 @@ static const char *map_user(uid_t uid, gid_t gid)
 static void give_up_rights(const struct inside *inside)
 {
     const struct plan *plan = inside->launch->plan;
-    struct filter filter = {filter_native(), plan->network, plan->bind_count > 0, true, true, false};
+    struct filter filter = {.arch = filter_native(), .network = plan->network, .listens = plan->bind_count > 0,
+                            .private_ipc = true, .private_pids = true,
+                            .private_network = inside->launch->own_network};
     struct sock_filter program[FILTER_MAX];
     struct confinement confinement = {.ruleset = -1, .bounds = true};
     int abi = landlock_abi();
@@ -214,7 +221,7 @@ void inside_main(const struct inside *inside)
         failed = mounts_build(launch->spots, launch->own_proc);
     }
     if (failed)
-        fail(inside->link, failed);
+        fail_in(NOTE_UNBUILT, inside->link, failed);
     if (chdir(launch->cwd) < 0 && chdir("/") < 0)
         fail(inside->link, "chdir");
     give_up_rights(inside);

@@ -161,17 +161,22 @@ static void allow_root(struct builder *builder)
     closedir(root);
 }
 
-static void allow_devices(struct builder *builder)
+/* Without namespaces /dev is the host's.  Other people's terminals and shared memory cannot be told from those that a
+ * program makes, so that a plan that Landlock is to enforce alone has none of them; where more than that is lost, and
+ * the loss accepted, they are `shared`. */
+static void allow_devices(struct builder *builder, bool shared)
 {
     char path[32];
     for (const char *const *name = plan_devices; *name; name++) {
         snprintf(path, sizeof path, "/dev/%s", *name);
         allow(builder, path, READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV);
     }
+    allow(builder, "/proc", READING);
+    if (!shared)
+        return;
     allow(builder, "/dev/ptmx", READ_FILE | WRITE_FILE | IOCTL_DEV);
     allow(builder, "/dev/pts", READ_FILE | WRITE_FILE | READ_DIR | IOCTL_DEV);
     allow(builder, "/dev/shm", rights_of(ACCESS_WRITE));
-    allow(builder, "/proc", READING);
 }
 
 static bool is_of_the_kernel(const char *path)
@@ -190,7 +195,7 @@ static void allow_flat(struct builder *builder, const struct plan *plan)
         else if (rule->access != ACCESS_DENY && path_is_in(rule->path, "/sys"))
             allow(builder, rule->path, READING);
     }
-    allow_devices(builder);
+    allow_devices(builder, !plan_is_flat(plan));
 }
 
 /* Mounts have made everything else read-only or invisible already. */

@@ -46,7 +46,18 @@ static pid_t clone_init(const struct launch *launch)
     struct clone_args args = {.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC, .exit_signal = SIGCHLD};
     if (launch->own_user)
         args.flags |= CLONE_NEWUSER;
-    return (pid_t)syscall(SYS_clone3, &args, 64); /* the first version's size, which any clone3 knows */
+    pid_t pid = (pid_t)syscall(SYS_clone3, &args, 64); /* the first version's size, which any clone3 knows */
+    if (pid < 0 && errno == ENOSYS) /* hidden by a filter, as in containers */
+        pid = (pid_t)syscall(SYS_clone, args.flags | SIGCHLD, 0, 0, 0, 0);
+    return pid;
+}
+
+bool launch_may_clone(const struct launch *launch)
+{
+    pid_t pid = clone_init(launch);
+    if (pid == 0)
+        _exit(0);
+    return pid > 0 && waitpid(pid, NULL, 0) == pid;
 }
 
 /* Names are held from before init looks at the paths until it is gone. */
@@ -73,8 +84,7 @@ static bool start(struct outside *o, struct note *note)
         inside_main(&(struct inside){o->launch, ends[1], o->terminal});
     }
     if (o->init < 0) {
-        note->value = errno;
-        strcpy(note->what, "clone");
+        *note = (struct note){NOTE_UNBUILT, errno, "clone"};
         close(ends[0]);
     }
     close(ends[1]);
@@ -124,7 +134,7 @@ static bool next_note(struct outside *o, struct note *note)
 {
     struct note fresh;
     ssize_t length = recv(o->link, &fresh, sizeof fresh, 0);
-    if (length < 0 && errno == EINTR)
+    if (length < 0 && (errno == EINTR || errno == ECONNRESET)) /* it ended before it read an order; its notes come next */
         return true;
     if (length != sizeof fresh)
         return false;

@@ -36,9 +36,9 @@ struct launch {
 
 /* What init tells the launcher, through a socket that is theirs alone. */
 struct note {
-    enum { NOTE_FAILED, NOTE_RUNNING, NOTE_STOPPED, NOTE_ENDED } kind;
+    enum { NOTE_UNBUILT, NOTE_FAILED, NOTE_RUNNING, NOTE_STOPPED, NOTE_ENDED } kind;
     int value;     /* errno, pid, signal, status of wait(2) */
-    char what[64]; /* of NOTE_FAILED */
+    char what[64]; /* of NOTE_FAILED, and of NOTE_UNBUILT: then there are no namespaces, or not with the right mounts */
 };
 
 /* What the launcher tells init: a signal to pass on, or one of these. */
@@ -53,6 +53,9 @@ struct inside {
 
 /* The program's end as a status of wait(2), or a failure to start it, which is *note. */
 bool launch(struct launch *launch, struct note *note);
+
+/* Whether the kernel lets these namespaces be made, if nothing in them. */
+bool launch_may_clone(const struct launch *launch);
 
 /* Be the init.  Signals are all blocked. */
 __attribute__((noreturn)) void inside_main(const struct inside *inside);

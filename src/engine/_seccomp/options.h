@@ -11,6 +11,7 @@ struct options {
     const char *arg0;  /* or NULL */
     char **command;    /* NULL-terminated */
     uint32_t accepted; /* protections whose loss is accepted: a set of 1 << enum protection */
+    uint32_t told;     /* those of which there has been a word */
     int status_fd;     /* or -1 */
     struct passed passed;
     bool unrestricted; /* nothing is forbidden */

@@ -11,9 +11,11 @@ const char *const plan_devices[] = {"null", "zero", "full", "random", "urandom",
 static const struct {
     const char *name, *remedy;
 } protections[PROTECTIONS] = {
-    [PROTECT_MOUNTS] = {"namespaces", "run as root with CAP_SYS_ADMIN, or allow user namespaces"},
+    [PROTECT_MOUNTS] = {"namespaces", "allow user namespaces (sysctls user.max_user_namespaces, "
+                                      "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns; "
+                                      "a container's seccomp and AppArmor profiles), or run as root with CAP_SYS_ADMIN"},
     [PROTECT_PROC] = {"private-proc", "unmask /proc in the container (systempaths=unconfined)"},
-    [PROTECT_NETWORK] = {"network-namespace", "raise user.max_net_namespaces"},
+    [PROTECT_NETWORK] = {"network-namespace", "raise the sysctl user.max_net_namespaces"},
     [PROTECT_LANDLOCK] = {"landlock", "boot Linux 5.13 or newer with landlock in lsm="},
     [PROTECT_TRUNCATE] = {"landlock-truncate", "use Linux 6.2 or newer, or allow namespaces"},
     [PROTECT_PORTS] = {"landlock-ports", "use Linux 6.7 or newer"},

@@ -19,6 +19,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -30,8 +31,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char USAGE[] = "usage: execnode-probe [--cgroup DIR]\n"
-                            "Try what execnode needs of the kernel; with --cgroup also start and kill a process in DIR.\n";
+static const char USAGE[] = "usage: execnode-probe [--cgroup DIR] | --inside FOLDER PID NAME\n"
+                            "Try what execnode needs of the kernel; with --cgroup also start and kill a process in DIR.\n"
+                            "With --inside try what a sandbox must refuse, on things that are outside it.\n";
 
 enum {
     DETAIL = 200,
@@ -364,6 +366,10 @@ static struct finding probe_pid_namespace(void)
 
 int probe_main(int argc, char **argv)
 {
+    if (argc == 5 && strcmp(argv[1], "--inside") == 0) {
+        trials_run(argv[2], (pid_t)atoi(argv[3]), argv[4]);
+        return 0;
+    }
     if (argc != 1 && (argc != 3 || strcmp(argv[1], "--cgroup") != 0))
         return usage(USAGE);
     static const struct {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,15 +60,16 @@ static int not_executed(const struct options *options, int error)
     return error == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUNNABLE;
 }
 
-/* Whether all of these losses are accepted; those that are not are named, and those that are only to the status
- * descriptor, as `lost 0 NAME`. */
-static bool bears(const struct options *options, uint32_t losses)
+/* Whether all of these losses are accepted.  Those that are not are named with what would help; those that are, once and
+ * only to the status descriptor, as `lost 0 NAME`. */
+static bool bears(struct options *options, uint32_t losses)
 {
     bool bearable = true;
     for (enum protection p = 0; p < PROTECTIONS; p++) {
-        char text[300];
-        if (!(losses & 1U << p))
+        char text[400];
+        if (!(losses & ~options->told & 1U << p))
             continue;
+        options->told |= 1U << p;
         if (options->accepted & 1U << p) {
             if (options->status_fd >= 0)
                 report(options, "lost", 0, protection_name(p));
@@ -81,20 +83,33 @@ static bool bears(const struct options *options, uint32_t losses)
     return bearable;
 }
 
+/* What confine() could not do.  Without a filter nothing holds, so that there is no accepting that. */
+static int not_confined(const struct options *options, const char *step, int error)
+{
+    if (strcmp(step, "seccomp") != 0)
+        return failed(options, step, error);
+    report(options, "protection", error, "this kernel gives no seccomp: allow its filters (CONFIG_SECCOMP_FILTER)");
+    return EXIT_FAILED;
+}
+
 /* ---- without namespaces ------------------------------------------------------------------------------------------ */
 
-static int run_flat(const struct options *options, char *const *argv)
+/* What is lost when Landlock and the filter are all there is. */
+static uint32_t losses_alone(const struct options *options)
+{
+    bool enough = plan_is_flat(&options->plan) && !options->isolate;
+    return landlock_lacks(&options->plan, landlock_abi(), false) | (enough ? 0 : 1U << PROTECT_MOUNTS);
+}
+
+static int run_alone(struct options *options, char *const *argv)
 {
     int abi = landlock_abi();
-    uint32_t losses = landlock_lacks(&options->plan, abi, false);
-    if (options->isolate || !plan_is_flat(&options->plan))
-        losses |= 1U << PROTECT_MOUNTS;
-    if (!bears(options, losses))
+    if (!bears(options, losses_alone(options)))
         return EXIT_FAILED;
     if (chdir(options->cwd) < 0 && chdir("/") < 0)
         return failed(options, "chdir", errno);
-    struct filter filter = {filter_native(), options->plan.network, options->plan.bind_count > 0, false, false,
-                            plan_is_flat(&options->plan)};
+    struct filter filter = {.arch = filter_native(), .network = options->plan.network,
+                            .listens = options->plan.bind_count > 0, .read_only = plan_is_flat(&options->plan)};
     struct sock_filter program[FILTER_MAX];
     struct confinement confinement = {.ruleset = abi > 0 ? landlock_ruleset(&options->plan, abi, false) : -1,
                                       .bounds = true};
@@ -105,7 +120,7 @@ static int run_flat(const struct options *options, char *const *argv)
         report(options, "way", 0, "landlock");
     const char *wrong = confine(&confinement);
     if (wrong)
-        return failed(options, wrong, errno);
+        return not_confined(options, wrong, errno);
     passed_keep(&options->passed);
     exec_program(options->command[0], argv);
     return not_executed(options, errno);
@@ -120,38 +135,47 @@ static bool may_mount(void)
     return syscall(SYS_capget, &header, data) == 0 && data[0].effective & 1U << CAP_SYS_ADMIN;
 }
 
-/* A container may let a user namespace be made and forbid all that it is good for. */
-static bool are_refused(const struct note *note)
+/* A container may let namespaces be made and then forbid what they are good for.  Whatever the plan, nothing that is done
+ * to build them should be refused so; in the first steps other errors say the same. */
+static bool is_refusal(const struct note *note)
 {
-    static const char *const first_steps[] = {"clone", "unshare", "mount_setattr", "/proc/self/setgroups", "/proc/self/uid_map",
-                                              "/proc/self/gid_map", "mount tmpfs"};
-    if (note->kind != NOTE_FAILED)
-        return false;
+    static const char *const first_steps[] = {"clone", "unshare", "mount_setattr", "/proc/self/setgroups",
+                                              "/proc/self/uid_map", "/proc/self/gid_map", "mount tmpfs"};
+    if (note->kind != NOTE_UNBUILT || note->value == EPERM || note->value == ENOSYS)
+        return note->kind == NOTE_UNBUILT;
     for (size_t i = 0; i < sizeof first_steps / sizeof *first_steps; i++)
         if (strcmp(note->what, first_steps[i]) == 0)
-            return note->value == EPERM || note->value == EACCES || note->value == ENOSPC || note->value == ENOSYS ||
-                   note->value == EINVAL;
+            return note->value == EACCES || note->value == ENOSPC || note->value == EINVAL;
     return false;
 }
 
-/* Try with all namespaces, and then without those whose loss is accepted. */
-static bool try_launch(const struct options *options, struct launch *how, struct note *note, uint32_t *losses)
+/* With rights that we have, or with those that a user namespace gives. */
+static bool launch_somehow(struct launch *how, struct note *note)
 {
-    for (int user = how->own_user; user < 2; user++) {
-        how->own_user = user;
-        if (launch(how, note) || !are_refused(note))
-            break;
-    }
-    if (note->kind == NOTE_FAILED && strcmp(note->what, "mount proc") == 0) {
-        *losses |= 1U << PROTECT_PROC;
+    how->own_user = !may_mount();
+    if (launch(how, note))
+        return true;
+    if (how->own_user || !is_refusal(note))
+        return false;
+    how->own_user = true;
+    return launch(how, note);
+}
+
+/* What the kernel was seen to lack, which is no longer asked for then: a set of 1 << enum protection.  0: it failed for
+ * another reason. */
+static uint32_t give_way(struct launch *how, const struct note *note)
+{
+    if (how->own_proc && note->kind == NOTE_UNBUILT && strcmp(note->what, "mount proc") == 0) {
         how->own_proc = false;
-    } else if (are_refused(note) && how->own_network && options->accepted & 1U << PROTECT_NETWORK) {
-        *losses |= 1U << PROTECT_NETWORK;
-        how->own_network = false;
-    } else {
-        return note->kind == NOTE_ENDED;
+        /* In the machine's own /proc it is Landlock that keeps from other processes' files. */
+        return 1U << PROTECT_PROC | (landlock_abi() ? 0 : 1U << PROTECT_LANDLOCK);
     }
-    return bears(options, *losses) && launch(how, note);
+    if (!is_refusal(note))
+        return 0;
+    if (strcmp(note->what, "unshare") != 0)
+        return 1U << PROTECT_MOUNTS;
+    how->own_network = false;
+    return 1U << PROTECT_NETWORK;
 }
 
 /* Every name that is to stay missing becomes a rule, for it will exist by then.  NULL with errno. */
@@ -184,30 +208,59 @@ static int end_as(int status)
     return 128 + WTERMSIG(status);
 }
 
+/* Launch, with as little as is accepted.  False: it failed with *note, or, if that has no errno, is not accepted; or if
+ * *losses says so, there are no namespaces. */
+static bool try_launch(struct options *options, struct launch *how, struct note *note, uint32_t *losses)
+{
+    bool alone_will_do = !losses_alone(options);
+    while (bears(options, *losses)) {
+        if (launch_somehow(how, note))
+            return true;
+        uint32_t lost = give_way(how, note);
+        if (!lost)
+            return false;
+        *losses |= alone_will_do ? 1U << PROTECT_MOUNTS : lost;
+        if (*losses & 1U << PROTECT_MOUNTS)
+            return false;
+    }
+    *note = (struct note){NOTE_UNBUILT, 0, ""};
+    return false;
+}
+
 static int run_namespaced(struct options *options, char *const *argv)
 {
     struct spots spots;
     struct note note;
+    struct launch how = {.plan = &options->plan, .spots = &spots, .cwd = options->cwd, .program = options->command[0],
+                         .argv = argv, .own_user = !may_mount(), .uid = geteuid(), .gid = getegid(),
+                         .own_network = options->plan.network == FILTER_NONE, .own_proc = true, .keeper = -1,
+                         .status_fd = options->status_fd, .passed = &options->passed};
     uint32_t losses = landlock_lacks(&options->plan, landlock_abi(), true);
-    if (!bears(options, losses))
-        return EXIT_FAILED;
+    if (losses & ~options->accepted && !launch_may_clone(&how))
+        return run_alone(options, argv); /* which names all that is missing */
     struct placeholder *held = plan_missing(&options->plan);
     if (!held || !spots_of(&options->plan, &spots))
         return failed(options, "plan", errno);
-    struct launch how = {.plan = &options->plan, .spots = &spots, .cwd = options->cwd, .program = options->command[0],
-                         .argv = argv, .own_user = !may_mount(), .uid = geteuid(), .gid = getegid(),
-                         .own_network = options->plan.network == FILTER_NONE, .own_proc = true, .held = held,
-                         .held_count = options->plan.missing_count, .keeper = -1,
-                         .status_fd = options->status_fd, .passed = &options->passed};
-    losses = 0;
+    how.held = held;
+    how.held_count = options->plan.missing_count;
     bool ran = try_launch(options, &how, &note, &losses);
     if (ran)
         return end_as(note.value);
-    if (are_refused(&note))
-        return run_flat(options, argv);
+    if (losses & 1U << PROTECT_MOUNTS)
+        return run_alone(options, argv);
     if (strcmp(note.what, "execve") == 0)
         return not_executed(options, note.value);
-    return losses ? EXIT_FAILED : failed(options, note.what, note.value);
+    return note.value ? not_confined(options, note.what, note.value) : EXIT_FAILED;
+}
+
+/* Through a folder that the program is given as a stream it would reach whatever lies around that, outside. */
+static bool has_a_folder(void)
+{
+    struct stat stat;
+    for (int fd = 0; fd < 3; fd++)
+        if (fstat(fd, &stat) == 0 && S_ISDIR(stat.st_mode))
+            return true;
+    return false;
 }
 
 int sandbox_main(int argc, char **argv)
@@ -227,6 +280,8 @@ int sandbox_main(int argc, char **argv)
     memcpy(words, options.command, count * sizeof *words);
     if (options.arg0)
         words[0] = (char *)options.arg0;
+    if (!options.unrestricted && has_a_folder())
+        return failed(&options, "stdio", EISDIR);
     if (!options.unrestricted)
         return run_namespaced(&options, words);
     if (chdir(options.cwd) < 0)
