@@ -70,8 +70,6 @@ ACCESSES: Final[dict[str, int]]
 NETWORKS: Final[dict[str, int]]
 PROTECTIONS: Final[dict[str, str]]
 
-PROTECTIONS: Final[dict[str, str]]
-
 def landlock_abi() -> int: ...
 def sweep_placeholder(path: bytes) -> bool: ...
 

@@ -122,12 +122,6 @@ PROTECTIONS = {
 NETWORKS = {"full": core.FILTER_FULL, "ports": core.FILTER_TCP, "none": core.FILTER_NONE}
 
 
-PROTECTIONS = {
-    core.protection_name(<core.protection>i).decode(): core.protection_remedy(<core.protection>i).decode()
-    for i in range(<int>core.PROTECTIONS)
-}
-
-
 def landlock_abi():
     """The version of Landlock's ABI that the kernel has, 0 when it has none; at most the highest known here."""
     return core.landlock_abi()
