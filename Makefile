@@ -42,7 +42,7 @@ lint: setup ## Check style, types, import directions and the C core's warnings
 	@echo "stubtest: stubs against the compiled core"
 	@MYPYPATH=build/names $(BIN)/python -m mypy.stubtest --concise \
 		--mypy-config-file pyproject.toml --allowlist tests/stubtest.txt execnode.engine._pty \
-		execnode.engine._files
+		execnode.engine._files execnode.engine._confine
 	@echo "$(CC): our C with warnings as errors"
 	@set -e; for source in $(C_SOURCES); do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc -c -o /dev/null $$source; done

@@ -136,12 +136,15 @@ def compiled(name: str, *c_files: str) -> Extension:
 
 core = compiled("_pty", *sources("engine/core"), *CONFINE)
 files = compiled("_files", "src/engine/core/crc32c.c")
+# The helper's sandbox as a library; what it also is has no use there.
+APPLETS = [f"src/engine/_seccomp/{name}.c" for name in ("guardian", "helper", "probe")]
+confine = compiled("_confine", *sorted({*sources("engine/_seccomp")} - {*APPLETS}))
 
 setup(
     packages=[PACKAGE, *(f"{PACKAGE}.{name}" for name in find_packages(str(SRC)))],
     ext_modules=[
         *cythonize(
-            [core, files],
+            [core, files, confine],
             include_path=[str(LINKS)],
             build_dir="build/cython",
             compiler_directives={"language_level": 3},

@@ -3,7 +3,6 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct applet {
     const char *name;
@@ -13,13 +12,6 @@ static const struct applet {
     {"execnode-linux-sandbox", sandbox_main},
     {"execnode-probe", probe_main},
 };
-
-int usage(const char *text)
-{
-    ssize_t written = write(STDERR_FILENO, text, strlen(text));
-    (void)written; /* nowhere is left to complain */
-    return EXIT_USAGE;
-}
 
 int main(int argc, char **argv)
 {

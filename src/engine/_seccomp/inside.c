@@ -116,7 +116,7 @@ void exec_program(const char *program, char *const *argv)
     errno = error;
 }
 
-/* In the child of a vfork(2): shares init's memory until the exec. */
+/* In the child of a vfork(2): shares init's memory until the exec.  A task has memory of its own. */
 __attribute__((noreturn)) static void become_program(const struct inside *inside, volatile int *error)
 {
     setpgid(0, 0);
@@ -126,6 +126,8 @@ __attribute__((noreturn)) static void become_program(const struct inside *inside
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    if (inside->launch->task)
+        _exit(inside->launch->task->run(inside->launch->task->context));
     exec_program(inside->launch->program, inside->launch->argv);
     *error = errno;
     _exit(127);
@@ -134,7 +136,7 @@ __attribute__((noreturn)) static void become_program(const struct inside *inside
 static pid_t start_program(const struct inside *inside)
 {
     volatile int error = 0;
-    pid_t pid = vfork();
+    pid_t pid = inside->launch->task ? fork() : vfork();
     if (pid == 0)
         become_program(inside, &error);
     if (pid < 0)

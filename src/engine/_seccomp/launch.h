@@ -16,6 +16,7 @@
 
 #include "engine/_seccomp/passed.h"
 #include "engine/_seccomp/spots.h"
+#include "engine/_seccomp/task.h"
 
 struct launch {
     const struct plan *plan;
@@ -23,6 +24,7 @@ struct launch {
     const char *cwd;      /* where the program starts if that is visible, else in / */
     const char *program;  /* a path, or a name to look for in PATH */
     char *const *argv;
+    const struct task *task; /* instead of the program, or NULL */
     bool own_user;        /* a user namespace is needed for the others */
     uid_t uid;            /* who we are */
     gid_t gid;

@@ -4,12 +4,14 @@
 
 #include "engine/_seccomp/passed.h"
 #include "engine/_seccomp/plan.h"
+#include "engine/_seccomp/task.h"
 
 struct options {
     struct plan plan;  /* sorted; its paths are real ones */
     const char *cwd;
     const char *arg0;  /* or NULL */
     char **command;    /* NULL-terminated */
+    const struct task *task; /* in its place, or NULL */
     uint32_t accepted; /* protections whose loss is accepted: a set of 1 << enum protection */
     uint32_t told;     /* those of which there has been a word */
     int status_fd;     /* or -1 */

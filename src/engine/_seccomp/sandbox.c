@@ -92,6 +92,16 @@ static int not_confined(const struct options *options, const char *step, int err
     return EXIT_FAILED;
 }
 
+/* Run the command in this process.  Returns when it was a task, or cannot be run. */
+static int run_here(const struct options *options, char *const *argv)
+{
+    passed_keep(&options->passed);
+    if (options->task)
+        return options->task->run(options->task->context);
+    exec_program(options->command[0], argv);
+    return not_executed(options, errno);
+}
+
 /* ---- without namespaces ------------------------------------------------------------------------------------------ */
 
 /* What is lost when Landlock and the filter are all there is. */
@@ -121,9 +131,7 @@ static int run_alone(struct options *options, char *const *argv)
     const char *wrong = confine(&confinement);
     if (wrong)
         return not_confined(options, wrong, errno);
-    passed_keep(&options->passed);
-    exec_program(options->command[0], argv);
-    return not_executed(options, errno);
+    return run_here(options, argv);
 }
 
 /* ---- with namespaces --------------------------------------------------------------------------------------------- */
@@ -232,7 +240,7 @@ static int run_namespaced(struct options *options, char *const *argv)
     struct spots spots;
     struct note note;
     struct launch how = {.plan = &options->plan, .spots = &spots, .cwd = options->cwd, .program = options->command[0],
-                         .argv = argv, .own_user = !may_mount(), .uid = geteuid(), .gid = getegid(),
+                         .argv = argv, .task = options->task, .own_user = !may_mount(), .uid = geteuid(), .gid = getegid(),
                          .own_network = options->plan.network == FILTER_NONE, .own_proc = true, .keeper = -1,
                          .status_fd = options->status_fd, .passed = &options->passed};
     uint32_t losses = landlock_lacks(&options->plan, landlock_abi(), true);
@@ -263,10 +271,11 @@ static bool has_a_folder(void)
     return false;
 }
 
-int sandbox_main(int argc, char **argv)
+int sandbox_run(int argc, char **argv, const struct task *task)
 {
     struct options options;
     const char *wrong = options_parse(argc, argv, &options);
+    options.task = task;
     if (wrong) {
         report(&options, "options", EINVAL, wrong);
         return options.status_fd >= 0 ? EXIT_USAGE : usage(options_usage);
@@ -286,7 +295,10 @@ int sandbox_main(int argc, char **argv)
         return run_namespaced(&options, words);
     if (chdir(options.cwd) < 0)
         return failed(&options, "chdir", errno);
-    passed_keep(&options.passed);
-    exec_program(options.command[0], words);
-    return not_executed(&options, errno);
+    return run_here(&options, words);
+}
+
+int sandbox_main(int argc, char **argv)
+{
+    return sandbox_run(argc, argv, NULL);
 }
