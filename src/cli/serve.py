@@ -10,7 +10,9 @@ import click
 import trio
 
 from execnode import __version__
+from execnode.environment.local.confined.pool import SandboxSettings
 from execnode.environment.local.exec import ExecSettings
+from execnode.environment.local.files.service import FileSettings
 from execnode.environment.local.start import ExecLimits
 from execnode.server.listeners import Address, ListenError, parse_address
 from execnode.server.node import NodeSettings
@@ -90,8 +92,10 @@ def _settings(addresses: Sequence[Address], options: Mapping[str, Any]) -> NodeS
     kinds = {address.kind for address in addresses}
     check_together(kinds, options)
     token = _token(kinds, options)
+    sandboxes = SandboxSettings(accept_missing=options["accept_missing"])
     return NodeSettings(
         execs=execs,
+        files=FileSettings(sandboxes=sandboxes),
         max_frame=min(options["max_frame"], _MAX_FRAME),
         max_sessions=options["max_sessions"],
         max_connections=options["max_connections"],

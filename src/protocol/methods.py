@@ -75,6 +75,7 @@ def family(method: str) -> str:
 # Members of `environmentInfo.capabilities` that say which optional features and additions of ours a
 # node offers.
 CAPABILITIES: Final = (
+    "capabilityDiscoverySandbox",
     "capabilityDiscoveryV2",
     "environmentConfigRead",
     "fileWriteStreaming",
@@ -97,4 +98,5 @@ CAPABILITIES: Final = (
     "processSignalNames",
     "processTimeout",
     "processTreeLimits",
+    "sandboxedFileStreaming",
 )

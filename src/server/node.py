@@ -24,7 +24,7 @@ import trio
 from execnode.environment.local.capabilities import LocalCapabilities
 from execnode.environment.local.config import LocalConfig
 from execnode.environment.local.exec import ExecSettings, LocalExec
-from execnode.environment.local.files import FileSettings, LocalFiles
+from execnode.environment.local.files.service import FileSettings, LocalFiles
 from execnode.environment.local.info import environment_info
 from execnode.server.auth import WebSettings
 from execnode.server.connection import Connection, Peer
@@ -77,7 +77,7 @@ class Node:
         self.settings = settings
         self.execs = execs
         self.config = LocalConfig()
-        self.capabilities = LocalCapabilities()
+        self.capabilities = LocalCapabilities(files)
         self.files = files
         self.info = environment_info()
         self.shell = os.fsencode(self.info.shell.path)

@@ -12,11 +12,13 @@ from tests.locate import ROOT
 DOCUMENT = ROOT / "docs" / "dialect.md"
 # Capabilities of the dialect, so no additions.
 OF_THE_DIALECT = {
+    "capabilityDiscoverySandbox",
     "capabilityDiscoveryV2",
     "environmentConfigRead",
     "fileWriteStreaming",
     "fsWatchMissing",
     "httpHeaderEnvVars",
+    "sandboxedFileStreaming",
 }
 
 

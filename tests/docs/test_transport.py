@@ -4,8 +4,8 @@ import re
 import socket
 from dataclasses import fields
 
-from execnode.environment.local.files import FileSettings
 from execnode.environment.local.files.handles import BLOCK_LIMIT
+from execnode.environment.local.files.service import FileSettings
 from execnode.environment.local.files.whole import READ_LIMIT
 from execnode.environment.local.http import MAX_BODY
 from execnode.environment.local.start import ExecLimits

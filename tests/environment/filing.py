@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
-from execnode.environment.local.files import FileSettings, LocalFiles
+from execnode.environment.local.files.service import FileSettings, LocalFiles
 from execnode.protocol.errors import RpcError
 from execnode.protocol.files import WalkOptions
 from execnode.protocol.uri import format_path_uri

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from execnode.environment.local.capabilities import LocalCapabilities
+from execnode.environment.local.files.service import LocalFiles
 from execnode.protocol.capabilities import (
     CapabilityRoot,
     DiscoveredRoot,
@@ -15,7 +16,14 @@ from execnode.protocol.capabilities import (
     DiscoverRootsParams,
 )
 from execnode.protocol.errors import RpcError
-from execnode.protocol.sandbox import Disabled, ReadOnly, SandboxContext
+from execnode.protocol.sandbox import (
+    Disabled,
+    Entry,
+    FixedPath,
+    Managed,
+    RestrictedFiles,
+    SandboxContext,
+)
 
 
 class Folder:
@@ -43,8 +51,18 @@ class Folder:
 
 
 def discover(*roots: CapabilityRoot) -> list[DiscoveredRoot]:
-    params = DiscoverRootsParams(list(roots))
-    return trio.run(LocalCapabilities().discover_roots, params).roots
+    async def asked() -> list[DiscoveredRoot] | RpcError:
+        async with LocalFiles.open() as files:
+            try:
+                params = DiscoverRootsParams(list(roots))
+                return (await LocalCapabilities(files).discover_roots(params)).roots
+            except RpcError as error:  # the service's task group would wrap it
+                return error
+
+    answer = trio.run(asked)
+    if isinstance(answer, RpcError):
+        raise answer
+    return answer
 
 
 @pytest.fixture
@@ -229,23 +247,45 @@ def test_what_is_no_uri_refuses_the_request(path: str) -> None:
     assert caught.value.code == -32602
 
 
-READ_ONLY = SandboxContext(ReadOnly(), "disabled")
+# What profiles look like is for the policy to know (tests/policy).
 UNRESTRICTED = SandboxContext(Disabled(), "disabled")
 
 
-def test_a_sandbox_that_cannot_be_had_is_refused(folder: Folder) -> None:
-    root = CapabilityRoot("a", folder.uri(""), READ_ONLY)
-    with pytest.raises(RpcError, match="cannot enforce a sandbox") as caught:
-        discover(root)
-    assert caught.value.code == -32603
-    assert discover(msgspec.structs.replace(root, sandbox=UNRESTRICTED))[0].error is None
-    with pytest.raises(RpcError, match="cannot enforce a sandbox"):
-        LocalCapabilities().discover(DiscoverParams("file:///", READ_ONLY))
+def only(*uris: str) -> SandboxContext:
+    """Read these, and see nothing else."""
+    files = RestrictedFiles([Entry(FixedPath(uri), "read") for uri in uris])
+    return SandboxContext(Managed(files, "restricted"), "disabled")
 
 
-def test_a_node_offers_nothing_by_itself() -> None:
-    response = LocalCapabilities().discover(DiscoverParams("file:///nowhere", UNRESTRICTED))
-    assert (response.plugins, response.skills, response.warnings) == ([], [], [])
-    with pytest.raises(RpcError) as caught:
-        LocalCapabilities().discover(DiscoverParams("/x"))
-    assert caught.value.code == -32602
+def test_what_the_sandbox_does_not_show_is_not_found(folder: Folder) -> None:
+    folder.write("s/SKILL.md")
+    root = CapabilityRoot("a", folder.uri(""), only("file:///usr"))
+    [hidden, shown] = discover(root, msgspec.structs.replace(root, sandbox=UNRESTRICTED))
+    assert hidden.error == (
+        f"failed to inspect capability root file://{folder.path}: "
+        "No such file or directory (os error 2)"
+    )
+    assert hidden.skills == []
+    assert len(shown.skills) == 1
+
+
+def test_what_the_sandbox_shows_is_found(folder: Folder) -> None:
+    folder.write("open/SKILL.md")
+    folder.write("open/.claude-plugin/plugin.json", "{}")
+    folder.write("shut/SKILL.md")
+    sandbox = only(folder.uri("open"))
+    roots = [CapabilityRoot(name, folder.uri(name), sandbox) for name in ("open", "shut")]
+    [seen, hidden] = discover(*roots)
+    assert (len(seen.skills), seen.plugin is not None, seen.error) == (1, True, None)
+    assert (hidden.skills, hidden.error is not None) == ([], True)
+
+
+@pytest.mark.trio
+async def test_a_node_offers_nothing_by_itself() -> None:
+    async with LocalFiles.open() as files:
+        capabilities = LocalCapabilities(files)
+        response = await capabilities.discover(DiscoverParams("file:///nowhere", UNRESTRICTED))
+        assert (response.plugins, response.skills, response.warnings) == ([], [], [])
+        with pytest.raises(RpcError) as caught:
+            await capabilities.discover(DiscoverParams("/x"))
+        assert caught.value.code == -32602

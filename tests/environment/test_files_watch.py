@@ -10,8 +10,9 @@ import anyio
 import pytest
 import trio
 
-from execnode.environment.local.files import inotify, watch
+from execnode.environment.local.files import watch, watching
 from execnode.environment.local.files.inotify import Inotify
+from execnode.environment.local.files.watching import CREATE, DELETE, watch_tree
 from execnode.protocol import methods
 from execnode.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST, NOT_FOUND
 from execnode.protocol.files import (
@@ -300,7 +301,7 @@ async def test_a_kernel_without_more_watches_is_told(
         raise OSError(errno.ENOSPC, "")
 
     async with box(tmp_path) as b:
-        monkeypatch.setattr(inotify, "inotify_add", full)
+        monkeypatch.setattr(watching, "inotify_add", full)
         error = await refused(b.session.watch(WatchParams(1, b.uri())))
         assert error.code == INTERNAL_ERROR
         assert "max_user_watches" in error.message
@@ -323,8 +324,11 @@ async def test_listeners_share_a_folder_and_leave_it_one_by_one(tmp_path: Path) 
         source = Inotify(tasks)
         source.start()
         one, two = Ear(), Ear()
-        number = source.add(one, folder, inotify.CREATE)
-        assert source.add(two, folder, inotify.DELETE) == number
+        with source.adding() as instance:
+            numbers = {watch_tree(instance, folder, False).folders[0][0] for _ in range(2)}
+            (number,) = numbers
+            source.listen(one, number, CREATE)
+            source.listen(two, number, DELETE)
         (tmp_path / "a").touch()
         (tmp_path / "a").unlink()
         await until(lambda: two.heard)

@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.lowlevel
 
-from execnode.environment.local.files import FileSettings, whole
+from execnode.environment.local.files import whole
+from execnode.environment.local.files.service import FileSettings
 from execnode.protocol.errors import INTERNAL_ERROR, INVALID_REQUEST, NOT_FOUND
 from execnode.protocol.files import ReadFileParams, WriteFileParams
 from tests.environment.filing import box, refused, until

@@ -6,7 +6,7 @@ import pytest
 
 from execnode.policy.plan import Access
 from execnode.policy.request import Demand, What
-from execnode.policy.sandbox import require_direct_files, start_request
+from execnode.policy.sandbox import files_request, start_request
 from execnode.protocol.codec import JsonCodec
 from execnode.protocol.errors import RpcError
 from execnode.protocol.sandbox import SandboxContext
@@ -25,41 +25,36 @@ def managed(*entries: Entry, network: str = "enabled") -> SandboxContext:
     )
 
 
-def code(asked: SandboxContext | None, *, reads: bool) -> int | None:
-    """The error of a read or of a write; None when it is done directly."""
+def code(asked: SandboxContext, *, reads: bool) -> int | bool:
+    """The error of a read or of a write, or whether it needs a sandbox."""
     try:
-        require_direct_files(asked, reads=reads)
+        return files_request(asked, b"/some/folder", reads=reads) is not None
     except RpcError as error:
         return error.code
-    return None
-
-
-REFUSED = -32603
 
 
 @pytest.mark.parametrize(
     ("asked", "read", "write"),
     [
-        (None, None, None),
-        (sandbox({"type": "disabled"}), None, None),
-        (sandbox({"type": "danger-full-access"}), None, None),
-        (sandbox({"type": "external", "network": "enabled"}), None, None),
-        (sandbox({"type": "external", "network": "restricted"}), None, None),
-        (sandbox({"type": "read-only"}), None, REFUSED),
-        (sandbox({"type": "workspace-write"}, cwd="file:///work"), None, REFUSED),
-        (managed(WRITE_ALL), None, None),
-        (managed(WRITE_ALL, network="restricted"), None, None),
-        (managed(WRITE_ALL, WRITE_PROJECT), None, None),
-        (managed(WRITE_ALL, special("slash_tmp", "read")), None, REFUSED),
-        (managed(WRITE_ALL, special("tmpdir", "deny")), REFUSED, REFUSED),
-        (managed(READ_ALL), None, REFUSED),
-        (managed(READ_ALL, pattern("*.env")), REFUSED, REFUSED),
-        (managed(special("minimal", "write")), REFUSED, REFUSED),
-        (managed(), REFUSED, REFUSED),
+        (sandbox({"type": "disabled"}), False, False),
+        (sandbox({"type": "danger-full-access"}), False, False),
+        (sandbox({"type": "external", "network": "enabled"}), False, False),
+        (sandbox({"type": "external", "network": "restricted"}), False, False),
+        (sandbox({"type": "read-only"}), False, True),
+        (sandbox({"type": "workspace-write"}, cwd="file:///work"), False, True),
+        (managed(WRITE_ALL), False, False),
+        (managed(WRITE_ALL, network="restricted"), False, False),
+        (managed(WRITE_ALL, WRITE_PROJECT), False, False),
+        (managed(WRITE_ALL, special("slash_tmp", "read")), False, True),
+        (managed(WRITE_ALL, special("tmpdir", "deny")), True, True),
+        (managed(READ_ALL), False, True),
+        (managed(READ_ALL, pattern("*.env")), True, True),
+        (managed(special("minimal", "write")), True, True),
+        (managed(), True, True),
     ],
 )
 def test_what_restricts_nothing_is_done_directly(
-    asked: SandboxContext | None, read: int | None, write: int | None
+    asked: SandboxContext, read: bool, write: bool
 ) -> None:
     assert [code(asked, reads=reads) for reads in (True, False)] == [read, write]
 

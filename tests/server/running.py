@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from execnode.environment.local.exec import ExecSettings
-from execnode.environment.local.files import FileSettings
+from execnode.environment.local.files.service import FileSettings
 from execnode.environment.local.start import ExecLimits
 from execnode.server.node import NodeSettings
 from tests.locate import ROOT
@@ -27,8 +27,9 @@ import ctypes, logging, os, sys
 ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: not longer than the test
 import trio
 from pathlib import PosixPath
+from execnode.environment.local.confined.pool import SandboxSettings
 from execnode.environment.local.exec import ExecSettings
-from execnode.environment.local.files import FileSettings
+from execnode.environment.local.files.service import FileSettings
 from execnode.environment.local.start import ExecLimits
 from execnode.server.listeners import parse_address
 from execnode.server.node import NodeSettings, serve

@@ -68,4 +68,4 @@ def test_what_is_refused(wire: Wire) -> None:
 def test_what_is_announced(wire: Wire) -> None:
     capabilities = wire.request("environment/info")["capabilities"]
     assert capabilities["capabilityDiscoveryV2"] is True
-    assert not capabilities.get("capabilityDiscoverySandbox")
+    assert capabilities["capabilityDiscoverySandbox"] is True

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from execnode.client.files import Files
 from execnode.environment.local.exec import ExecSettings, LocalExec
 from execnode.environment.local.filecalls import LocalFileCalls
-from execnode.environment.local.files import LocalFiles
+from execnode.environment.local.files.service import LocalFiles
 from execnode.environment.local.http import LocalHttp
 from execnode.environment.local.info import environment_info, user_shell
 from execnode.environment.local.requests import LocalRequests

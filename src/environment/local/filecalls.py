@@ -8,7 +8,7 @@ import msgspec
 
 from execnode.client.errors import Unsupported
 from execnode.client.filecalls import FileEvent
-from execnode.environment.local.files import LocalFiles
+from execnode.environment.local.files.service import LocalFiles
 from execnode.protocol import methods
 from execnode.protocol.files import ReadFileParams, ReadFileResponse
 from execnode.protocol.messages import EnvironmentInfo

@@ -23,6 +23,6 @@ def discover_roots(
     return connection.node.capabilities.discover_roots(params)
 
 
-def discover(connection: Connection, params: DiscoverParams) -> DiscoverResponse:
+def discover(connection: Connection, params: DiscoverParams) -> Awaitable[DiscoverResponse]:
     """What the node offers by itself."""
     return connection.node.capabilities.discover(params)

@@ -1,28 +1,29 @@
-"""Archives behind handles: a tar stream that is made or unpacked in a thread, through a pipe.
+"""Archives behind handles: a tar stream that is made or unpacked elsewhere, through a pipe.
 
 The pipe is all that is ever buffered. Its near end is served on the event loop, where reading and
-writing it never waits; the far end is the thread's.
+writing it never waits; the far end is with those who do the work.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
-from anyio.to_thread import run_sync
 
-from execnode.environment.local.files.extract import extract
-from execnode.environment.local.files.names import create_directory
-from execnode.environment.local.files.pack import pack
-from execnode.environment.local.files.paths import folder_at
-from execnode.environment.local.files.worker import Failure, Stop, Stopped, answered
+from execnode.environment.local.files.descriptor import Descriptor
+from execnode.environment.local.files.extract import extract, open_destination
+from execnode.environment.local.files.pack import pack, require_source
+from execnode.environment.local.files.work import Failure, Stopped
+from execnode.environment.local.files.worker import Hands
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError, invalid_request
 from execnode.protocol.files import DigestResponse
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 __all__ = ["ExtractHandle", "PackHandle"]
 
@@ -31,39 +32,36 @@ _PIPE: Final = 1 << 20
 
 
 class _ArchiveHandle:
-    """What both directions share: a thread, a pipe to it, and where in the stream they are."""
+    """What both directions share: work under way, a pipe to it, and where in the stream they are.
+
+    tasks: what the work is waited for in.
+    """
 
     sequential = True
 
-    def __init__(self) -> None:
-        self._stop = Stop()
-        self._lock = threading.Lock()
-        self._aborted = False
+    def __init__(self, tasks: TaskGroup, hands: Hands, path: bytes) -> None:
+        self._tasks = tasks
+        self._hands = hands
+        self._path = path
+        self._work = anyio.CancelScope()
+        self._done = anyio.Event()
         self._near = -1
-        self._thread: threading.Thread | None = None
         self._error: RpcError | None = None
         self._offset = 0
 
-    def _begin(self, near: int, far: int, work: Callable[[Stop, int], None]) -> None:
-        """Have a thread do `work` with the far end, which it owns; in a thread."""
+    def _begin(self, near: int, far: int, work: Callable[..., None], *args: object) -> None:
+        """Have `work(stop, far, *args)` done with the far end."""
+        end = Descriptor(far)
+        self._near = near
         with suppress(OSError):  # more than an unprivileged user may have
             fcntl.fcntl(near, fcntl.F_SETPIPE_SZ, _PIPE)
         os.set_blocking(near, False)
-        with self._lock:
-            if self._aborted:
-                os.close(near)
-                os.close(far)
-                return
-            self._near = near
-            self._thread = threading.Thread(
-                target=self._run, args=(work, far), name="execnode archive", daemon=True
-            )
-            self._thread.start()
+        self._tasks.start_soon(self._run, end, work, *args)
 
-    def _run(self, work: Callable[[Stop, int], None], far: int) -> None:
+    async def _run(self, far: Descriptor, work: Callable[..., None], *args: object) -> None:
         try:
-            with answered():
-                work(self._stop, far)
+            with self._work:
+                await self._hands.keep(work, far, *args)
         except Stopped:
             pass
         except RpcError as error:
@@ -71,7 +69,10 @@ class _ArchiveHandle:
         except Exception as error:
             self._error = Failure(INTERNAL_ERROR, f"{type(error).__name__}: {error}")
         finally:
-            os.close(far)
+            for given in (far, *args):
+                if isinstance(given, Descriptor):
+                    given.close()
+            self._done.set()
 
     def _require_running_offset(self, offset: int) -> None:
         if offset != self._offset:
@@ -80,17 +81,14 @@ class _ArchiveHandle:
             )
 
     def _close_near(self) -> None:
-        with self._lock:
-            near, self._near = self._near, -1
+        near, self._near = self._near, -1
         if near >= 0:
             anyio.notify_closing(near)
             os.close(near)
 
     def abort(self) -> None:
         """See Handle."""
-        self._stop.ask()
-        with self._lock:
-            self._aborted = True
+        self._work.cancel()
         self._close_near()
 
     async def digest(self, algorithm: str, offset: int, length: int | None) -> DigestResponse:
@@ -101,15 +99,11 @@ class _ArchiveHandle:
 class PackHandle(_ArchiveHandle):
     """A tree as a tar stream."""
 
-    def __init__(self, path: bytes) -> None:
-        super().__init__()
-        self._path = path
-
-    def open(self) -> None:
-        """Begin, in a thread. Raises OSError when nothing is there."""
-        os.stat(self._path)
+    async def open(self) -> None:
+        """See Handle."""
+        await self._hands.change(require_source, self._path)
         near, far = os.pipe2(os.O_CLOEXEC)
-        self._begin(near, far, lambda stop, out: pack(stop, self._path, out))
+        self._begin(near, far, pack, self._path)
 
     async def read(self, offset: int, length: int) -> tuple[bytes, bool]:
         """See Handle."""
@@ -122,6 +116,7 @@ class PackHandle(_ArchiveHandle):
                 await anyio.wait_readable(self._near)
                 continue
             if not piece:
+                await self._done.wait()
                 if self._error is not None:
                     raise self._error
                 break
@@ -141,28 +136,11 @@ class PackHandle(_ArchiveHandle):
 class ExtractHandle(_ArchiveHandle):
     """A tar stream that becomes a tree below a folder."""
 
-    def __init__(self, path: bytes) -> None:
-        super().__init__()
-        self._path = path
-
-    def open(self) -> None:
-        """Begin, in a thread; the folder is made unless it is there. Raises OSError."""
-        try:
-            folder = folder_at(self._path)
-        except FileNotFoundError:
-            create_directory(self._path, False, True)
-            folder = folder_at(self._path)
+    async def open(self) -> None:
+        """See Handle; the folder is made unless it is there."""
+        folder = await self._hands.change(open_destination, self._path)
         far, near = os.pipe2(os.O_CLOEXEC)
-
-        def work(stop: Stop, stream: int) -> None:
-            try:
-                extract(stop, folder, stream)
-            finally:
-                os.close(folder)
-
-        self._begin(near, far, work)
-        if self._thread is None:
-            os.close(folder)
+        self._begin(near, far, extract, folder)
 
     async def read(self, offset: int, length: int) -> tuple[bytes, bool]:
         """See Handle."""
@@ -179,21 +157,20 @@ class ExtractHandle(_ArchiveHandle):
                 except BlockingIOError:
                     await anyio.wait_writable(self._near)
                 except BrokenPipeError:
-                    await self._joined()
+                    await self._ended()
                     raise
         self._offset += len(chunk)
 
     async def finish(self) -> None:
         """See Handle."""
         self._close_near()
-        await self._joined()
+        await self._ended()
 
-    async def _joined(self) -> None:
-        """Wait for the thread's end, and raise what has stopped it."""
-        assert self._thread is not None
+    async def _ended(self) -> None:
+        """Wait for the end of the work, and raise what has stopped it."""
         try:
-            await run_sync(self._thread.join, abandon_on_cancel=True)
+            await self._done.wait()
         finally:
-            self._stop.ask()
+            self._work.cancel()
         if self._error is not None:
             raise self._error

@@ -1,8 +1,8 @@
 """From a tar stream to a tree, which nothing in the stream can lead out of.
 
 Theory of operation. Members are made by descriptors: the folder of each is reached from the root
-by openat2(2), beneath it and through no links, so neither an earlier member nor what was there
-before can lead elsewhere. Links are not followed here, but whoever comes later will; so a link's
+through no links, by names without `..`, so neither an earlier member nor what was there before can
+lead elsewhere. Links are not followed here, but whoever comes later will; so a link's
 target has to be relative, with `..` only at its beginning and no more of them than there are
 folders above it. Then every link ends inside, by induction, whatever the others do.
 """
@@ -17,13 +17,14 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Self
 
-from execnode.engine._files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-from execnode.environment.local.files.paths import OPEN_FLAGS, shown
+from execnode.environment.local.files.descriptor import Descriptor
+from execnode.environment.local.files.names import create_directory
+from execnode.environment.local.files.paths import OPEN_FLAGS, folder_at, folder_below, shown
 from execnode.environment.local.files.whole import write_all
-from execnode.environment.local.files.worker import Stop
+from execnode.environment.local.files.work import Stop
 from execnode.protocol.errors import RpcError, file_error, invalid_request
 
-__all__ = ["extract"]
+__all__ = ["extract", "open_destination"]
 
 _BLOCK: Final = 1 << 18
 # Headers that tarfile reads whole into memory, and the most that names and links need.
@@ -35,7 +36,6 @@ _EXTENDED: Final = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _EXTENDED_MAX: Final = 1 << 20
-_INSIDE: Final = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | OPEN_FLAGS
 
 
@@ -73,11 +73,25 @@ class _In:
         return b"".join(parts)
 
 
-def extract(stop: Stop, root: int, stream: int) -> None:
+def open_destination(path: bytes) -> Descriptor:
+    """Open the folder to unpack in; it is made unless it is there."""
+    try:
+        return Descriptor(folder_at(path))
+    except FileNotFoundError:
+        create_directory(path, False, True)
+    return Descriptor(folder_at(path))
+
+
+def extract(stop: Stop, stream: Descriptor, folder: Descriptor) -> None:
     """Unpack a stream to its end below a folder.
 
     Raises RpcError that names the member which was refused or failed; those before it stay.
     """
+    with stream.borrow() as source, folder.borrow() as root:
+        _extract(stop, source, root)
+
+
+def _extract(stop: Stop, stream: int, root: int) -> None:
     source: Any = _In(stop, stream)  # tarfile needs nothing but read
     try:
         with tarfile.open(
@@ -160,7 +174,7 @@ def _inside(text: str) -> bytes:
 def _folder(root: int, path: bytes) -> int:
     """The folder of a member; those on the way that are missing are made."""
     try:
-        return openat2(root, path or b".", _FOLDER, resolve=_INSIDE)
+        return folder_below(root, path or b".", _FOLDER)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise
@@ -169,7 +183,7 @@ def _folder(root: int, path: bytes) -> int:
         for name in path.split(b"/"):
             with suppress(FileExistsError):
                 os.mkdir(name, 0o777, dir_fd=folder)
-            below = openat2(folder, name, _FOLDER, resolve=_INSIDE)
+            below = folder_below(folder, name, _FOLDER)
             os.close(folder)
             folder = below
     except BaseException:
@@ -205,7 +219,7 @@ def _make_link(folder: int, name: bytes, member: tarfile.TarInfo, parent: bytes)
 def _make_name(root: int, folder: int, name: bytes, member: tarfile.TarInfo) -> None:
     """Another name for a file that came earlier."""
     above, _, old = _inside(member.linkname).rpartition(b"/")
-    source = openat2(root, above or b".", _FOLDER, resolve=_INSIDE)
+    source = folder_below(root, above or b".", _FOLDER)
     try:
         status = os.stat(old, dir_fd=source, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
@@ -249,7 +263,7 @@ def _clear(folder: int, name: bytes) -> None:
 def _seal(root: int, name: bytes, member: tarfile.TarInfo) -> None:
     """Give a folder its mode and time, when all that is in it has been made."""
     with suppress(FileNotFoundError):
-        folder = openat2(root, name, _FOLDER, resolve=_INSIDE)
+        folder = folder_below(root, name, _FOLDER)
         try:
             os.utime(folder, ns=_times(member))
             os.fchmod(folder, member.mode & 0o777)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
-import threading
-from contextlib import suppress
 from typing import Final, Literal, Protocol, TypeAlias
 
 from execnode.engine._files import crc32c
 from execnode.environment.local.files.descriptor import Descriptor
-from execnode.environment.local.files.paths import (
-    OPEN_FLAGS,
-    not_a_file,
-    open_regular,
-    os_error,
-    place,
+from execnode.environment.local.files.opening import open_to_change, open_to_look
+from execnode.environment.local.files.paths import os_error
+from execnode.environment.local.files.whole import (
+    Replacement,
+    begin_replacement,
+    commit_replacement,
+    write_all,
 )
-from execnode.environment.local.files.whole import Replacement, write_all
-from execnode.environment.local.files.worker import Stop, Worker
+from execnode.environment.local.files.work import Stop
+from execnode.environment.local.files.worker import Hands, Worker
 from execnode.protocol.errors import file_error, invalid_request
 from execnode.protocol.files import DigestResponse
 
@@ -48,6 +46,9 @@ class Handle(Protocol):
     sequential: bool
     """Whether blocks have to follow one another."""
 
+    async def open(self) -> None:
+        """Begin."""
+
     async def read(self, offset: int, length: int) -> tuple[bytes, bool]:
         """A block, and whether it is shorter than asked since the end was met."""
 
@@ -65,63 +66,44 @@ class Handle(Protocol):
 
 
 class OpenFile:
-    """A file that is read or written at offsets."""
+    """A file that is read or written at offsets.
+
+    hands: open it, and put it in its place in the end. What lies between needs the descriptor only.
+    """
 
     sequential = False
 
-    def __init__(self, worker: Worker, path: bytes, mode: Mode, *, atomic: bool) -> None:
+    def __init__(
+        self, worker: Worker, hands: Hands, path: bytes, mode: Mode, *, atomic: bool
+    ) -> None:
         self.size = 0
         self._worker = worker
+        self._hands = hands
         self._path = path
         self._mode = mode
-        self._file = Descriptor()
+        self._opened: Descriptor | None = None
         self._replacement: Replacement | None = None
-        self._lock = threading.Lock()
-        self._aborted = False
         if atomic and mode != "replace":
             raise invalid_request("fs/open can be atomic only with mode `replace`")
         self._atomic = atomic
 
-    def open(self) -> None:
-        """Open it, in a thread. Raises OSError and RpcError."""
-        self._file.fill(self._open_to_read if self._mode == "read" else self._open_to_write)
-
-    def _open_to_read(self) -> int:
-        descriptor, status = open_regular(self._path)
-        self.size = status.st_size
-        return descriptor
-
-    def _open_to_write(self) -> int:
+    async def open(self) -> None:
+        """See Handle."""
         if self._atomic:
-            replacement = Replacement(self._path)
-            descriptor = os.dup(replacement.descriptor)
-            with self._lock:
-                if self._aborted:
-                    replacement.abort()
-                else:
-                    self._replacement = replacement
-            return descriptor
-        with place(self._path) as (folder, name):
-            flags = os.O_CREAT | OPEN_FLAGS
-            with suppress(FileNotFoundError):
-                if stat.S_ISFIFO(os.stat(name, dir_fd=folder).st_mode):
-                    raise os_error(errno.ENXIO)  # opened both ways, it would wake its reader
-            try:
-                descriptor = os.open(name, os.O_RDWR | flags, 0o666, dir_fd=folder)
-            except PermissionError:  # it may be one that may only be written to
-                descriptor = os.open(name, os.O_WRONLY | flags, 0o666, dir_fd=folder)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise not_a_file(self._path)
-            if self._mode == "replace":
-                os.ftruncate(descriptor, 0)
-            else:
-                self.size = status.st_size
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+            new = await self._hands.change(begin_replacement, self._path, True)
+            self._replacement, self._opened = new, new.file
+            return
+        if self._mode == "read":
+            opened = await self._hands.change(open_to_look, self._path)
+        else:
+            opened = await self._hands.change(open_to_change, self._path, self._mode == "replace")
+        self._opened, self.size = opened.file, opened.size
+
+    @property
+    def _file(self) -> Descriptor:
+        if self._opened is None:
+            raise os_error(errno.EBADF)
+        return self._opened
 
     async def read(self, offset: int, length: int) -> tuple[bytes, bool]:
         """See Handle."""
@@ -145,25 +127,21 @@ class OpenFile:
     async def finish(self) -> None:
         """See Handle."""
         self._file.close()
-        replacement, self._replacement = self._replacement, None
-        if replacement is not None:
-            await self._worker.change(_commit, replacement)
+        new, self._replacement = self._replacement, None
+        if new is not None:
+            try:
+                await self._hands.change(commit_replacement, new.place, new.name)
+                new.place.keep()
+            finally:
+                new.place.remove()
 
     def abort(self) -> None:
         """See Handle."""
-        self._file.close()
-        with self._lock:
-            self._aborted = True
-            replacement, self._replacement = self._replacement, None
-        if replacement is not None:
-            replacement.abort()
-
-
-def _commit(replacement: Replacement) -> None:
-    try:
-        replacement.commit()
-    finally:
-        replacement.abort()
+        if self._opened is not None:
+            self._opened.close()
+        new, self._replacement = self._replacement, None
+        if new is not None:
+            new.abort()
 
 
 def _read_block(stop: Stop, file: Descriptor, offset: int, length: int) -> bytes:

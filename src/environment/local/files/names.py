@@ -10,7 +10,7 @@ from typing import Final
 
 from execnode.engine._files import AT_FDCWD, birth_ns
 from execnode.environment.local.files.paths import OPEN_FLAGS, contains_link, os_error, place
-from execnode.environment.local.files.worker import Stop
+from execnode.environment.local.files.work import Stop
 from execnode.protocol.files import DirectoryEntry, GetMetadataResponse
 from execnode.protocol.uri import format_path_uri
 

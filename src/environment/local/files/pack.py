@@ -10,13 +10,14 @@ from contextlib import contextmanager, suppress
 from decimal import Decimal
 from typing import Any, Final
 
+from execnode.environment.local.files.descriptor import Descriptor
 from execnode.environment.local.files.names import open_folder
 from execnode.environment.local.files.paths import open_regular, place, shown
 from execnode.environment.local.files.whole import write_all
-from execnode.environment.local.files.worker import Stop
+from execnode.environment.local.files.work import Stop
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError, file_error
 
-__all__ = ["pack"]
+__all__ = ["pack", "require_source"]
 
 _BLOCK: Final = 1 << 18
 
@@ -38,12 +39,22 @@ class _Out:
         return len(data)
 
 
-def pack(stop: Stop, path: bytes, out: int) -> None:
+def require_source(path: bytes) -> None:
+    """Raise OSError when there is nothing to be packed."""
+    os.stat(path)
+
+
+def pack(stop: Stop, out: Descriptor, path: bytes) -> None:
     """Write a file as its name, or a folder's members by their names in it.
 
     Links are members as they are, files with several names are packed once, and what is neither
     file, folder nor link is left out. Raises RpcError that names what could not be packed.
     """
+    with out.borrow() as descriptor:
+        _pack(stop, descriptor, path)
+
+
+def _pack(stop: Stop, out: int, path: bytes) -> None:
     sink: Any = _Out(stop, out)  # tarfile needs nothing but write
     with tarfile.open(
         mode="w|",

@@ -22,6 +22,7 @@ __all__ = [
     "Place",
     "contains_link",
     "folder_at",
+    "folder_below",
     "not_a_file",
     "open_regular",
     "os_error",
@@ -100,8 +101,39 @@ def folder_at(path: bytes, *, follow: bool = True) -> int:
 def _step(folder: int, piece: bytes, *, follow: bool) -> int:
     if follow:
         return os.open(piece, _FOLDER, dir_fd=folder if folder >= 0 else None)
-    at = folder if folder >= 0 else AT_FDCWD
-    return openat2(at, piece, _FOLDER, resolve=RESOLVE_NO_SYMLINKS)
+    return folder_below(folder if folder >= 0 else AT_FDCWD, piece, _FOLDER)
+
+
+def folder_below(folder: int, path: bytes, flags: int) -> int:
+    """Open a folder by a path that leads through no links. Raises OSError, ELOOP for a link.
+
+    flags: have O_DIRECTORY.
+    """
+    try:
+        return openat2(folder, path, flags, resolve=RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+    # An old kernel, or a filter that cannot see what openat2(2) is asked for.
+    *above, last = [name for name in path.split(b"/") if name] or [b"."]
+    at = os.open(b"/" if path.startswith(b"/") else b".", _FOLDER, dir_fd=folder)
+    try:
+        for name in above:
+            below = _folder_itself(at, name, _FOLDER)
+            os.close(at)
+            at = below
+        return _folder_itself(at, last, flags)
+    finally:
+        os.close(at)
+
+
+def _folder_itself(above: int, name: bytes, flags: int) -> int:
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=above)
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode):
+            raise os_error(errno.ELOOP) from None
+        raise
 
 
 def _pieces(path: bytes) -> Iterator[bytes]:

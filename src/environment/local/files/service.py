@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
 
+from execnode.environment.local.confined.pool import Sandboxes, SandboxSettings
 from execnode.environment.local.files import copy, names, remove, walk, whole
 from execnode.environment.local.files.budget import Budget
-from execnode.environment.local.files.descriptor import Descriptor
 from execnode.environment.local.files.inotify import Inotify
 from execnode.environment.local.files.session import FileSession
-from execnode.environment.local.files.worker import Worker
-from execnode.policy.sandbox import require_direct_files
+from execnode.environment.local.files.worker import Hands, Worker
+from execnode.policy.profile import plan_for
+from execnode.policy.sandbox import files_request
 from execnode.protocol.files import (
     CanonicalizeParams,
     CanonicalizeResponse,
@@ -50,10 +52,12 @@ class FileSettings:
     threads: that work at the same time.
     read_memory: bytes of whole files that are being read at the same time; what would be more waits
         for its turn.
+    sandboxes: how many there may be, and for how long.
     """
 
     threads: int = 16
     read_memory: int = 1 << 30
+    sandboxes: SandboxSettings = field(default_factory=SandboxSettings)
 
 
 class LocalFiles:
@@ -63,20 +67,25 @@ class LocalFiles:
     RpcError. Cancelling is safe: what was begun to be changed is brought to its end.
     """
 
-    def __init__(self, settings: FileSettings, tasks: TaskGroup) -> None:
+    def __init__(self, settings: FileSettings, tasks: TaskGroup, sandboxes: Sandboxes) -> None:
         self.worker = Worker(settings.threads)
         self.inotify = Inotify(tasks)
         self.tasks = tasks
         self._memory = Budget(settings.read_memory)
+        self._sandboxes = sandboxes
 
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: FileSettings | None = None) -> AsyncIterator[LocalFiles]:
         """Run the service. On leaving, nothing is watched any more."""
+        settings = settings or FileSettings()
         source: Inotify | None = None
         try:
-            async with anyio.create_task_group() as tasks:
-                service = cls(settings or FileSettings(), tasks)
+            async with (
+                Sandboxes.open(settings.sandboxes) as sandboxes,
+                anyio.create_task_group() as tasks,
+            ):
+                service = cls(settings, tasks, sandboxes)
                 source = service.inotify
                 try:
                     yield service
@@ -99,80 +108,91 @@ class LocalFiles:
         """
         return FileSession(self, notify, congested)
 
-    def at(self, uri: str, sandbox: SandboxContext | None, *, reads: bool) -> bytes:
-        """The path of a request that may be reached from here: every one passes through this.
+    async def hands(self, sandbox: SandboxContext | None, *, reads: bool) -> Hands:
+        """Whoever may do what a request asks for: every request's work is done by these hands.
 
-        reads: the request changes nothing. Raises RpcError.
+        reads: the request changes nothing. Raises RpcError for a sandbox that is none.
         """
-        path = parse_path_uri(uri)
-        require_direct_files(sandbox, reads=reads)
-        return path
+        if sandbox is None:
+            return self.worker
+        request = files_request(sandbox, os.environb.get(b"TMPDIR"), reads=reads)
+        if request is None:
+            return self.worker
+        return self._sandboxes.hands(await self.worker.change(plan_for, request))
 
     # --- whole files ------------------------------------------------------------------------------
 
     async def read_file(self, params: ReadFileParams) -> ReadFileResponse:
         """`fs/readFile`. The data are a Blob of the engine, to be sent from where they are."""
-        path = self.at(params.path, params.sandbox, reads=True)
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=True)
         follow = params.follow_symlinks is not False
-        file = Descriptor()
+        opened = await hands.change(whole.open_to_read, path, follow)
         try:
-            size = await self.worker.change(whole.open_to_read, file, path, follow)
-            async with self._memory.take(size):
-                data = await self.worker.look(whole.read_all, file, size)
+            async with self._memory.take(opened.size):
+                data = await self.worker.look(whole.read_all, opened.file, opened.size)
             return ReadFileResponse(cast("bytes", data))
         finally:
-            file.close()
+            opened.file.close()
 
     async def write_file(self, params: WriteFileParams) -> EmptyResponse:
         """`fs/writeFile`."""
-        path = self.at(params.path, params.sandbox, reads=False)
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=False)
         follow = params.follow_symlinks is not False
-        await self.worker.change(whole.write_file, path, params.data_base64, follow, params.atomic)
+        await hands.change(whole.write_file, path, params.data_base64, follow, params.atomic)
         return _EMPTY
 
     # --- folders and names ------------------------------------------------------------------------
 
     async def create_directory(self, params: CreateDirectoryParams) -> EmptyResponse:
         """`fs/createDirectory`."""
-        path = self.at(params.path, params.sandbox, reads=False)
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=False)
         recursive, follow = params.recursive is not False, params.follow_symlinks is not False
-        await self.worker.change(names.create_directory, path, recursive, follow)
+        await hands.change(names.create_directory, path, recursive, follow)
         return _EMPTY
 
     async def get_metadata(self, params: GetMetadataParams) -> GetMetadataResponse:
         """`fs/getMetadata`."""
-        path = self.at(params.path, params.sandbox, reads=True)
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=True)
         follow = params.follow_symlinks is not False
-        return await self.worker.change(names.metadata, path, follow)
+        return await hands.change(names.metadata, path, follow)
 
     async def canonicalize(self, params: CanonicalizeParams) -> CanonicalizeResponse:
         """`fs/canonicalize`."""
-        path = self.at(params.path, params.sandbox, reads=True)
-        real = await self.worker.change(names.canonicalize, path)
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=True)
+        real = await hands.change(names.canonicalize, path)
         return CanonicalizeResponse(format_path_uri(real))
 
     async def read_directory(self, params: ReadDirectoryParams) -> ReadDirectoryResponse:
         """`fs/readDirectory`."""
-        path = self.at(params.path, params.sandbox, reads=True)
-        return ReadDirectoryResponse(await self.worker.look(names.read_directory, path))
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=True)
+        return ReadDirectoryResponse(await hands.look(names.read_directory, path))
 
     async def walk(self, params: WalkParams) -> WalkResponse:
         """`fs/walk`."""
-        path = self.at(params.path, params.sandbox, reads=True)
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=True)
         walk.check_walk(params.options)
-        return await self.worker.look(walk.walk, path, params.options)
+        return await hands.look(walk.walk, path, params.options)
 
     async def remove(self, params: RemoveParams) -> EmptyResponse:
         """`fs/remove`."""
-        path = self.at(params.path, params.sandbox, reads=False)
+        path = parse_path_uri(params.path)
+        hands = await self.hands(params.sandbox, reads=False)
         recursive, force = params.recursive is not False, params.force is not False
         follow = params.follow_symlinks is not False
-        await self.worker.change(remove.remove, path, recursive, force, follow)
+        await hands.change(remove.remove, path, recursive, force, follow)
         return _EMPTY
 
     async def copy(self, params: CopyParams) -> EmptyResponse:
         """`fs/copy`."""
-        source = self.at(params.source_path, params.sandbox, reads=False)
-        destination = self.at(params.destination_path, params.sandbox, reads=False)
-        await self.worker.change(copy.copy, source, destination, params.recursive)
+        source = parse_path_uri(params.source_path)
+        destination = parse_path_uri(params.destination_path)
+        hands = await self.hands(params.sandbox, reads=False)
+        await hands.change(copy.copy, source, destination, params.recursive)
         return _EMPTY

@@ -13,7 +13,7 @@ from execnode.environment.local.files.archive import ExtractHandle, PackHandle
 from execnode.environment.local.files.handles import Handle, OpenFile, check_block
 from execnode.environment.local.files.missing import MissingWatch
 from execnode.environment.local.files.watch import Watch
-from execnode.environment.local.files.worker import Failure, answered
+from execnode.environment.local.files.work import Failure, answered
 from execnode.protocol import methods
 from execnode.protocol.errors import invalid_request, unknown_handle
 from execnode.protocol.files import (
@@ -35,6 +35,7 @@ from execnode.protocol.files import (
     WriteBlockParams,
 )
 from execnode.protocol.messages import EmptyResponse
+from execnode.protocol.uri import parse_path_uri
 
 if TYPE_CHECKING:
     from execnode.environment.local.files.service import LocalFiles
@@ -89,25 +90,28 @@ class FileSession:
 
     async def open(self, params: OpenParams) -> OpenResponse:
         """`fs/open`."""
-        path = self._files.at(params.path, params.sandbox, reads=params.mode == "read")
+        path = parse_path_uri(params.path)
+        hands = await self._files.hands(params.sandbox, reads=params.mode == "read")
         self._require_free(params.handle_id)
-        file = OpenFile(self._files.worker, path, params.mode, atomic=params.atomic)
-        await self._begin(params.handle_id, file, file.open)
+        file = OpenFile(self._files.worker, hands, path, params.mode, atomic=params.atomic)
+        await self._begin(params.handle_id, file)
         return OpenResponse(params.handle_id, file.size)
 
     async def open_archive(self, params: OpenArchiveParams) -> OpenResponse:
         """`fs/openArchive`."""
         reads = params.mode == "read"
-        path = self._files.at(params.path, params.sandbox, reads=reads)
+        path = parse_path_uri(params.path)
+        hands = await self._files.hands(params.sandbox, reads=reads)
         self._require_free(params.handle_id)
-        archive = PackHandle(path) if reads else ExtractHandle(path)
-        await self._begin(params.handle_id, archive, archive.open)
+        kind = PackHandle if reads else ExtractHandle
+        await self._begin(params.handle_id, kind(self._files.tasks, hands, path))
         return OpenResponse(params.handle_id)
 
-    async def _begin(self, handle_id: str, handle: Handle, open_: Callable[[], None]) -> None:
+    async def _begin(self, handle_id: str, handle: Handle) -> None:
         self._handles[handle_id] = None
         try:
-            await self._files.worker.change(open_)
+            with answered():
+                await handle.open()
         except BaseException:
             self._handles.pop(handle_id, None)
             handle.abort()
@@ -196,11 +200,9 @@ class FileSession:
 
     async def watch_missing(self, params: WatchMissingParams) -> WatchMissingResponse:
         """`fs/watchMissing`."""
-        at = self._files.at
-        missing = [at(uri, params.sandbox, reads=True) for uri in params.missing]
-        present = None
-        if params.present is not None:
-            present = at(params.present, params.sandbox, reads=True)
+        missing = [parse_path_uri(uri) for uri in params.missing]
+        present = None if params.present is None else parse_path_uri(params.present)
+        hands = await self._files.hands(params.sandbox, reads=True)
         if params.watch_id <= self._last_missing_id:
             return WatchMissingResponse(False)
         self._last_missing_id = params.watch_id
@@ -214,7 +216,7 @@ class FileSession:
         watch = MissingWatch(self._files.inotify, self._changed_missing, params.watch_id)
         self._missing = watch
         try:
-            armed = await self._files.worker.change(watch.arm, missing, present)
+            armed = await watch.arm(hands, missing, present)
         except BaseException:
             watch.close()
             raise
@@ -236,17 +238,19 @@ class FileSession:
 
     async def watch(self, params: WatchParams) -> EmptyResponse:
         """`fs/watch`. What happens after the answer is told."""
-        path = self._files.at(params.path, params.sandbox, reads=True)
+        path = parse_path_uri(params.path)
+        hands = await self._files.hands(params.sandbox, reads=True)
         if params.watch_id in self._watches:
             raise invalid_request(f"watch `{params.watch_id}` already exists")
         if len(self._watches) >= _WATCHES:
             raise invalid_request(f"at most {_WATCHES} watches may be set per connection")
         with answered():
             self._files.inotify.start()
-        watch = Watch(self._files, path, recursive=params.recursive, tell=self._teller(params))
+        tell = self._teller(params)
+        watch = Watch(self._files, hands, path, recursive=params.recursive, tell=tell)
         self._watches[params.watch_id] = watch
         try:
-            await self._files.worker.change(watch.arm)
+            await watch.arm()
         except BaseException:
             self._watches.pop(params.watch_id, None)
             watch.close()

@@ -11,7 +11,7 @@ from typing import Final
 
 from execnode.environment.local.files.names import open_folder
 from execnode.environment.local.files.paths import place
-from execnode.environment.local.files.worker import Stop
+from execnode.environment.local.files.work import Stop
 from execnode.protocol.errors import invalid_request, os_error_message
 from execnode.protocol.files import WalkEntry, WalkError, WalkOptions, WalkResponse
 from execnode.protocol.uri import format_path_uri

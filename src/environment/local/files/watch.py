@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import stat
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import anyio
 
-from execnode.environment.local.files import inotify
-from execnode.environment.local.files.worker import Stop, Stopped
+from execnode.environment.local.files.watching import (
+    ATTRIB,
+    CREATE,
+    DELETE,
+    IGNORED,
+    IN_FOLDER,
+    IS_FOLDER,
+    ITSELF,
+    MODIFY,
+    MOVED_FROM,
+    MOVED_TO,
+    Watches,
+    watch_new,
+    watch_tree,
+)
+from execnode.environment.local.files.worker import Hands
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
 from execnode.protocol.files import Change
 from execnode.protocol.uri import format_path_uri
@@ -30,20 +39,10 @@ Kind: TypeAlias = Literal["created", "modified", "deleted"]
 Tell: TypeAlias = Callable[[list[Change], bool], bool]
 
 _KINDS: Final[tuple[tuple[int, Kind], ...]] = (
-    (inotify.CREATE | inotify.MOVED_TO, "created"),
-    (inotify.DELETE | inotify.MOVED_FROM, "deleted"),
-    (inotify.MODIFY | inotify.ATTRIB, "modified"),
+    (CREATE | MOVED_TO, "created"),
+    (DELETE | MOVED_FROM, "deleted"),
+    (MODIFY | ATTRIB, "modified"),
 )
-_MASK: Final = (
-    inotify.CREATE
-    | inotify.MOVED_TO
-    | inotify.MOVED_FROM
-    | inotify.DELETE
-    | inotify.MODIFY
-    | inotify.ATTRIB
-    | inotify.ONLY_FOLDER
-)
-_ITSELF: Final = inotify.DELETE_SELF | inotify.MOVE_SELF
 # Seconds in which changes are gathered, and while the client does not take them.
 _GATHER: Final = 0.005
 _PATIENCE: Final = 0.1
@@ -54,18 +53,20 @@ _MESSAGE: Final = 512
 
 
 class Watch:
-    """One watch: `arm` it in a thread; `tell` is then called with changes, on the event loop.
+    """One watch: `arm` it; `tell` is then called with changes.
 
     A file is watched through its folder, since many programs save a file by putting another in its
     place. Links in a folder are not followed.
     """
 
-    def __init__(self, files: LocalFiles, path: bytes, *, recursive: bool, tell: Tell) -> None:
+    def __init__(
+        self, files: LocalFiles, hands: Hands, path: bytes, *, recursive: bool, tell: Tell
+    ) -> None:
         self._files = files
+        self._hands = hands
         self._path = path.rstrip(b"/") or b"/"
         self._recursive = recursive
         self._tell = tell
-        self._lock = threading.Lock()
         self._folders: dict[int, bytes] = {}
         self._only: bytes | None = None
         self._top = -1
@@ -73,75 +74,58 @@ class Watch:
         self._changes: dict[tuple[bytes, Kind], None] = {}
         self._overflow = False
         self._telling = False
-        self._stop = Stop()
+        self._closed = False
 
-    # --- in a thread ------------------------------------------------------------------------------
+    async def arm(self) -> None:
+        """Watch all there is. Raises RpcError. What is added is added, whoever still waits."""
+        failed: list[RpcError] = []
+        done = anyio.Event()
 
-    def arm(self) -> None:
-        """Watch all there is. Raises OSError; RpcError where the kernel has no more watches."""
-        if stat.S_ISDIR(os.stat(self._path).st_mode):
-            self._top = self._add(self._path, _MASK | _ITSELF)
-            if self._recursive:
-                self._adopt(self._path, found=None)
-            return
-        folder, _, self._only = self._path.rpartition(b"/")
-        self._add(folder or b"/", _MASK)
+        async def add() -> None:
+            try:
+                await self._add_all()
+            except RpcError as error:
+                failed.append(error)
+            finally:
+                done.set()
 
-    def _add(self, path: bytes, mask: int) -> int:
-        try:
-            watch = self._files.inotify.add(self, path, mask)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise RpcError(
-                INTERNAL_ERROR,
-                "the kernel has no more watches for this user; raise fs.inotify.max_user_watches",
-            ) from None
-        with self._lock:
+        self._files.tasks.start_soon(add)
+        await done.wait()
+        if failed:
+            raise failed[0]
+
+    async def _add_all(self) -> None:
+        with self._files.inotify.adding() as instance:
+            change = self._hands.change
+            watches = await change(watch_tree, instance, self._path, self._recursive)
+            self._only = watches.only
+            itself = watches.only is None
+            if itself and watches.folders:
+                self._top = watches.folders[0][0]
+            self._listen(watches, itself=itself)
+        if watches.failed:
+            raise _no_more_watches()
+
+    def _listen(self, watches: Watches, *, itself: bool) -> None:
+        """Hear of them; of the first also what happens to itself."""
+        for watch, path in watches.folders:
             self._folders[watch] = path
-        if self._stop.asked:  # it was closed meanwhile
-            self._files.inotify.remove(self, watch)
-            raise Stopped
-        return watch
-
-    def _adopt(self, path: bytes, found: list[bytes] | None) -> None:
-        """Watch the folders in a folder that is watched; `found` gets all that is in there."""
-        folders = [path]
-        while folders:
-            path = folders.pop()
-            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-                with os.scandir(path) as scan:
-                    entries = [(each.path, each.is_dir(follow_symlinks=False)) for each in scan]
-                for below, is_folder in entries:
-                    if found is not None:
-                        found.append(below)
-                    if is_folder:
-                        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-                            self._add(below, _MASK | inotify.NO_FOLLOW)
-                            folders.append(below)
-
-    def _adopt_new(self, path: bytes) -> list[bytes]:
-        """Watch a folder that has appeared; returns what was put into it before."""
-        found: list[bytes] = []
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            self._add(path, _MASK | inotify.NO_FOLLOW)
-            self._adopt(path, found)
-        return found
-
-    # --- on the event loop ------------------------------------------------------------------------
+            self._files.inotify.listen(self, watch, IN_FOLDER | (ITSELF if itself else 0))
+            itself = False
+        if self._closed:  # meanwhile
+            self.close()
 
     def event(self, watch: int, mask: int, name: bytes) -> None:
         """See inotify.Listener."""
         folder = self._folders.get(watch)
         if folder is None:
             return
-        if mask & inotify.IGNORED:
-            with self._lock:
-                self._folders.pop(watch, None)
+        if mask & IGNORED:
+            self._folders.pop(watch, None)
             return
         if not name:
-            if watch == self._top and mask & (_ITSELF | inotify.ATTRIB):
-                self._note(self._path, "deleted" if mask & _ITSELF else "modified")
+            if watch == self._top and mask & (ITSELF | ATTRIB):
+                self._note(self._path, "deleted" if mask & ITSELF else "modified")
             return
         if self._only is not None and name != self._only:
             return
@@ -149,10 +133,10 @@ class Watch:
         for bits, kind in _KINDS:
             if mask & bits:
                 self._note(path, kind)
-        if mask & inotify.IS_FOLDER and self._recursive and self._only is None:
-            if mask & inotify.MOVED_FROM:
+        if mask & IS_FOLDER and self._recursive and self._only is None:
+            if mask & MOVED_FROM:
                 self._forget(path)
-            elif mask & (inotify.CREATE | inotify.MOVED_TO):
+            elif mask & (CREATE | MOVED_TO):
                 self._files.tasks.start_soon(self._adopt_soon, path)
 
     def overflow(self) -> None:
@@ -170,22 +154,22 @@ class Watch:
 
     async def _adopt_soon(self, path: bytes) -> None:
         try:
-            found = await self._files.worker.change(self._adopt_new, path)
-        except Stopped:
-            return
+            with self._files.inotify.adding() as instance:
+                watches = await self._hands.change(watch_new, instance, path)
+                self._listen(watches, itself=False)
         except RpcError:
             self.overflow()
             return
-        for below in found:
+        for below in watches.found:
             self._note(below, "created")
+        if watches.failed:
+            self.overflow()
 
     def _forget(self, path: bytes) -> None:
         """Watch no more what has been moved away with all in it."""
-        with self._lock:
-            gone = [w for w, at in self._folders.items() if (at + b"/").startswith(path + b"/")]
-            for watch in gone:
-                del self._folders[watch]
+        gone = [w for w, at in self._folders.items() if (at + b"/").startswith(path + b"/")]
         for watch in gone:
+            del self._folders[watch]
             self._files.inotify.remove(self, watch)
 
     def _begin_telling(self) -> None:
@@ -204,7 +188,7 @@ class Watch:
 
     async def _tell_until_empty(self) -> None:
         await anyio.sleep(_GATHER)
-        while (self._changes or self._overflow) and not self._stop.asked:
+        while (self._changes or self._overflow) and not self._closed:
             part = list(self._changes)[:_MESSAGE]
             changes = [Change(format_path_uri(path), kind) for path, kind in part]
             if not self._tell(changes, self._overflow):
@@ -216,9 +200,15 @@ class Watch:
 
     def close(self) -> None:
         """Watch no more, and tell nothing more."""
-        self._stop.ask()
-        with self._lock:
-            watches = list(self._folders)
-            self._folders.clear()
+        self._closed = True
+        watches = list(self._folders)
+        self._folders.clear()
         for watch in watches:
             self._files.inotify.remove(self, watch)
+
+
+def _no_more_watches() -> RpcError:
+    return RpcError(
+        INTERNAL_ERROR,
+        "the kernel has no more watches for this user; raise fs.inotify.max_user_watches",
+    )

@@ -9,8 +9,10 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from execnode.engine import Blob
-from execnode.environment.local.files.descriptor import Descriptor
+from execnode.environment.local.files.descriptor import Descriptor, Opened, Temporary
 from execnode.environment.local.files.paths import (
     OPEN_FLAGS,
     folder_at,
@@ -19,12 +21,14 @@ from execnode.environment.local.files.paths import (
     os_error,
     place,
 )
-from execnode.environment.local.files.worker import Stop
+from execnode.environment.local.files.work import Stop
 from execnode.protocol.errors import RpcError, invalid_request
 
 __all__ = [
     "READ_LIMIT",
     "Replacement",
+    "begin_replacement",
+    "commit_replacement",
     "open_to_read",
     "read_all",
     "write_all",
@@ -43,21 +47,14 @@ def _too_large() -> RpcError:
     return invalid_request(f"file is too large to read: limit is {READ_LIMIT} bytes")
 
 
-def open_to_read(file: Descriptor, path: bytes, follow: bool) -> int:
-    """Open a regular file of a size that may be read; returns the size."""
-    size = 0
-
-    def opened() -> int:
-        nonlocal size
-        descriptor, status = open_regular(path, follow=follow)
-        size = status.st_size
-        return descriptor
-
-    file.fill(opened)
-    if size > READ_LIMIT:
+def open_to_read(path: bytes, follow: bool) -> Opened:
+    """Open a regular file of a size that may be read."""
+    number, status = open_regular(path, follow=follow)
+    file = Descriptor(number)
+    if status.st_size > READ_LIMIT:
         file.close()
         raise _too_large()
-    return size
+    return Opened(file, status.st_size)
 
 
 def read_all(stop: Stop, file: Descriptor, size: int) -> Blob:
@@ -122,12 +119,14 @@ def write_all(
 def write_file(path: bytes, data: bytes, follow: bool, atomic: bool) -> None:
     """Create or empty a file and write it, or replace it by a whole new one."""
     if atomic:
-        replacement = Replacement(path, follow=follow)
+        new = begin_replacement(path, follow)
         try:
-            write_all(replacement.descriptor, data)
-            replacement.commit()
+            with new.file.borrow() as descriptor:
+                write_all(descriptor, data)
+            new.file.close()
+            commit_replacement(new.place, new.name)
         finally:
-            replacement.abort()
+            new.abort()
         return
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS | (0 if follow else os.O_NOFOLLOW)
     with place(path, follow=follow) as (folder, name):
@@ -138,76 +137,74 @@ def write_file(path: bytes, data: bytes, follow: bool, atomic: bool) -> None:
         os.close(descriptor)  # some file systems tell only now that there was no room
 
 
-class Replacement:
-    """A new file beside the one whose place it takes on `commit`; `abort` before that removes it.
+class Replacement(msgspec.Struct):
+    """A new file, and the place beside that of `name` where it is until it takes that."""
+
+    file: Descriptor
+    place: Temporary
+    name: bytes
+
+    def abort(self) -> None:
+        """Leave everything as it was; nothing once it has taken the place."""
+        self.file.close()
+        self.place.remove()
+
+
+def begin_replacement(path: bytes, follow: bool) -> Replacement:
+    """Make a new file that is to replace another, or to be the first one.
 
     It is made with the old one's mode and, where that is allowed, owner; without an old one as any
     new file. A link is followed to the file that is replaced. Raises OSError, also where the old
     file may not be written to, and RpcError where something else than a file is in the way.
     """
+    if follow:
+        path = _target(path)
+    parent, _, name = path.rpartition(b"/")
+    if not name:
+        raise os_error(errno.EISDIR)
+    temporary = b".%s.%s" % (name[:200], secrets.token_hex(6).encode())
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | OPEN_FLAGS
+    at = folder_at(parent or b"/", follow=follow)
+    try:
+        old = _to_replace(path, at, name)
+        number = os.open(temporary, flags, 0o666, dir_fd=at)
+    except BaseException:
+        os.close(at)
+        raise
+    new = Replacement(Descriptor(number), Temporary(Descriptor(at), temporary), name)
+    try:
+        if old is not None:
+            if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(PermissionError):
+                    os.fchown(number, old.st_uid, old.st_gid)
+            os.fchmod(number, stat.S_IMODE(old.st_mode))
+    except BaseException:
+        new.abort()
+        raise
+    return new
 
-    def __init__(self, path: bytes, *, follow: bool = True) -> None:
-        self.descriptor = -1
-        self._temporary = b""
-        if follow:
-            path = _target(path)
-        parent, _, self._name = path.rpartition(b"/")
-        if not self._name:
-            raise os_error(errno.EISDIR)
-        self._folder = folder_at(parent or b"/", follow=follow)
-        try:
-            old = self._old(path)
-            self._create()
-            if old is not None:
-                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                    with suppress(PermissionError):
-                        os.fchown(self.descriptor, old.st_uid, old.st_gid)
-                os.fchmod(self.descriptor, stat.S_IMODE(old.st_mode))
-        except BaseException:
-            self.abort()
-            raise
 
-    def _old(self, path: bytes) -> os.stat_result | None:
-        """The file in whose place it comes, which has to be one that may be written to."""
-        try:
-            status = os.lstat(self._name, dir_fd=self._folder)
-        except FileNotFoundError:
-            return None
-        if stat.S_ISDIR(status.st_mode):
-            raise os_error(errno.EISDIR)
-        if stat.S_ISLNK(status.st_mode):
-            raise os_error(errno.ELOOP)
-        if not stat.S_ISREG(status.st_mode):
-            raise not_a_file(path)
-        flags = os.O_WRONLY | os.O_NOFOLLOW | OPEN_FLAGS
-        os.close(os.open(self._name, flags, dir_fd=self._folder))
-        return status
+def _to_replace(path: bytes, folder: int, name: bytes) -> os.stat_result | None:
+    """The file in whose place another comes, which has to be one that may be written to."""
+    try:
+        status = os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise os_error(errno.EISDIR)
+    if stat.S_ISLNK(status.st_mode):
+        raise os_error(errno.ELOOP)
+    if not stat.S_ISREG(status.st_mode):
+        raise not_a_file(path)
+    os.close(os.open(name, os.O_WRONLY | os.O_NOFOLLOW | OPEN_FLAGS, dir_fd=folder))
+    return status
 
-    def _create(self) -> None:
-        temporary = b".%s.%s" % (self._name[:200], secrets.token_hex(6).encode())
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | OPEN_FLAGS
-        self.descriptor = os.open(temporary, flags, 0o666, dir_fd=self._folder)
-        self._temporary = temporary
 
-    def commit(self) -> None:
-        """Take the place, with all that was written."""
-        descriptor, self.descriptor = self.descriptor, -1
-        os.close(descriptor)
-        os.rename(self._temporary, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        self._temporary = b""
-
-    def abort(self) -> None:
-        """Leave everything as it was; nothing after `commit`."""
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            os.close(descriptor)
-        if self._temporary:
-            with suppress(OSError):
-                os.unlink(self._temporary, dir_fd=self._folder)
-            self._temporary = b""
-        if self._folder >= 0:
-            folder, self._folder = self._folder, -1
-            os.close(folder)
+def commit_replacement(new: Temporary, name: bytes) -> None:
+    """Let a new file take the place of `name`, with all that was written."""
+    with new.folder.borrow() as folder:
+        os.rename(new.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+    new.keep()
 
 
 def _target(path: bytes) -> bytes:

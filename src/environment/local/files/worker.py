@@ -1,82 +1,71 @@
-"""Where what blocks is done: in threads, never on the event loop."""
+"""Where what blocks is done: never on the event loop."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+import math
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
 
-from execnode.protocol.errors import INTERNAL_ERROR, RpcError, file_error
+from execnode.environment.local.files.work import Stop, answered
 
-__all__ = ["Failure", "Stop", "Stopped", "Worker", "answered"]
+__all__ = ["Hands", "Worker"]
 
 _T = TypeVar("_T")
 
 
-class Stop:
-    """Tells a thread that nobody waits for its result any more."""
+class Hands(Protocol):
+    """Whoever does the work: a plain function of plain arguments, here or in a sandbox.
 
-    def __init__(self) -> None:
-        self._asked = threading.Event()
+    A cancelled caller does not wait. What only looks is told to stop; what changes something is
+    brought to its end, as it would be had the answer been lost. All raise RpcError for what the
+    system refuses.
 
-    def ask(self) -> None:
-        """Have the thread stop when it next looks."""
-        self._asked.set()
-
-    @property
-    def asked(self) -> bool:
-        """Whether it was asked."""
-        return self._asked.is_set()
-
-    def check(self) -> None:
-        """Raise Stopped once it was asked."""
-        if self.asked:
-            raise Stopped
-
-
-class Stopped(Exception):
-    """The end of a thread's work that is not wanted any more; nobody sees it."""
-
-
-class Failure(RpcError):
-    """What went wrong while it was done, rather than was refused before; it ends a handle."""
-
-
-@contextmanager
-def answered() -> Iterator[None]:
-    """Turn a system error into the answer that the dialect has for it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise Failure(INTERNAL_ERROR, str(error)) from None
-        answer = file_error(error.errno)
-        raise Failure(answer.code, answer.message) from None
-
-
-class Worker:
-    """Threads that do the work of the service.
-
-    A cancelled caller does not wait for its thread. What only looks is told to stop; what changes
-    something is brought to its end, as it would be had the answer been lost.
+    Descriptors that are arguments stay the caller's; those of a result become the caller's, and are
+    closed when nobody takes it.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._limiter = anyio.CapacityLimiter(threads)
-
     async def change(self, work: Callable[..., _T], *args: object) -> _T:
-        """Do something to its end. Raises RpcError for what the system refuses."""
-        with answered():
-            return await run_sync(work, *args, abandon_on_cancel=True, limiter=self._limiter)
+        """Do something to its end."""
 
     async def look(self, work: Callable[..., _T], *args: object) -> _T:
         """Do `work(stop, *args)`, where `stop` says that nobody waits for it any more."""
+
+    async def keep(self, work: Callable[..., _T], *args: object) -> _T:
+        """As `look`, for what may take as long as a client likes: it takes no other's turn."""
+
+
+class Worker:
+    """Threads of this process, of which so many work at the same time."""
+
+    def __init__(self, threads: int) -> None:
+        self._limiter = anyio.CapacityLimiter(threads)
+        self._unlimited = anyio.CapacityLimiter(math.inf)
+
+    async def change(self, work: Callable[..., _T], *args: object) -> _T:
+        """See Hands."""
+        return await self._do(self._limiter, work, *args)
+
+    async def look(self, work: Callable[..., _T], *args: object) -> _T:
+        """See Hands."""
         stop = Stop()
         try:
-            return await self.change(work, stop, *args)
+            return await self._do(self._limiter, work, stop, *args)
         finally:
             stop.ask()
+
+    async def keep(self, work: Callable[..., _T], *args: object) -> _T:
+        """See Hands."""
+        stop = Stop()
+        try:
+            return await self._do(self._unlimited, work, stop, *args)
+        finally:
+            stop.ask()
+
+    async def _do(
+        self, limiter: anyio.CapacityLimiter, work: Callable[..., _T], *args: object
+    ) -> _T:
+        with answered():
+            return await run_sync(work, *args, abandon_on_cancel=True, limiter=limiter)

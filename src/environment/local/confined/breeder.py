@@ -1,0 +1,144 @@
+"""The node's side of the zygote: it is started when a worker is first needed."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import sys
+from contextlib import ExitStack, suppress
+from typing import IO
+
+import anyio
+
+from execnode.protocol.errors import INTERNAL_ERROR, RpcError
+
+__all__ = ["Breeder"]
+
+
+class Breeder:
+    """Has workers made."""
+
+    def __init__(self) -> None:
+        self._orders: socket.socket | None = None
+        self._ordering = anyio.Lock()
+        self._pid = -1
+        self._pidfd = -1
+
+    async def breed(self, options: list[bytes]) -> socket.socket:
+        """Make a worker; returns the node's end of its socket.
+
+        options: of execnode-linux-sandbox. Raises RpcError when they cannot be enforced here, or
+        the system has no room.
+        """
+        try:
+            with ExitStack() as stack:
+                link, theirs = map(stack.enter_context, socket.socketpair())
+                told, status = os.pipe2(os.O_CLOEXEC)
+                stack.callback(os.close, told)
+                with theirs, os.fdopen(status, "wb"), _file_of(options) as words:
+                    async with self._ordering:
+                        await self._order([words.fileno(), theirs.fileno(), status])
+                await _await_start(told)
+                stack.pop_all()
+                os.close(told)
+                return link
+        except OSError as error:
+            raise RpcError(INTERNAL_ERROR, f"no process for a sandbox: {error}") from None
+
+    async def _order(self, descriptors: list[int]) -> None:
+        for attempt in (1, 2):
+            if self._orders is None:
+                self._start()
+            assert self._orders is not None
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))]
+            try:
+                await anyio.wait_writable(self._orders)
+                self._orders.sendmsg([b"w"], rights, socket.MSG_NOSIGNAL)
+                return
+            except ConnectionError:  # it was killed; another is as good
+                self.close()
+                if attempt == 2:
+                    raise
+
+    def _start(self) -> None:
+        """Start the zygote. Its parent is this thread, with which it would end."""
+        if not sys.executable:
+            raise FileNotFoundError("Python does not know its own program (sys.executable)")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self._pid = os.posix_spawn(
+                    sys.executable,
+                    _command(),
+                    _environment(),
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                        (os.POSIX_SPAWN_DUP2, null, 1),
+                        (os.POSIX_SPAWN_DUP2, null, 2),
+                    ],
+                    setsid=True,
+                    setsigmask=[],
+                )
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                os.close(null)
+        self._pidfd = os.pidfd_open(self._pid)
+        ours.setblocking(False)
+        self._orders = ours
+
+    def close(self) -> None:
+        """Have the zygote end, with all workers that it has made."""
+        orders, self._orders = self._orders, None
+        if orders is None:
+            return
+        orders.close()
+        with suppress(ChildProcessError):  # somebody waited for all children
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        os.close(self._pidfd)
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs to start, and no more: inside, a worker's can be read in /proc."""
+    needed = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME")
+    found = {name: os.environ[name] for name in needed if name in os.environ}
+    return {**found, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"}
+
+
+def _command() -> list[str]:
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "execnode.environment.local.confined.zygote",
+        str(os.getpid()),
+    ]
+
+
+def _file_of(options: list[bytes]) -> IO[bytes]:
+    """A file that holds options, to be read from its beginning."""
+    file = os.fdopen(os.memfd_create("options"), "w+b")
+    file.write(b"".join(option + b"\0" for option in options))
+    file.seek(0)
+    return file
+
+
+async def _await_start(status: int) -> None:
+    """Wait until the worker is in its sandbox. Raises RpcError when that cannot be had."""
+    os.set_blocking(status, False)
+    told = b""
+    while True:
+        await anyio.wait_readable(status)
+        with suppress(BlockingIOError):
+            more = os.read(status, 4096)
+            if not more:
+                break
+            told += more
+    refusals = [line.split(" ", 2) for line in told.decode(errors="replace").splitlines()]
+    reasons = [": ".join((stage, *text)) for stage, _, *text in refusals if stage != "lost"]
+    if reasons:
+        why = "; ".join(reasons)
+        raise RpcError(INTERNAL_ERROR, f"this sandbox cannot be enforced here: {why}")

@@ -1,0 +1,127 @@
+"""Files under a sandbox, over the wire, for each user; and what a killed node leaves."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from tests.server.conftest import Launch
+from tests.server.running import NodeProcess
+from tests.server.wire import Json, Wire, eventually
+
+NOBODY = 65534
+ROOT: Json = {"path": {"type": "special", "value": {"kind": "root"}}, "access": "read"}
+
+
+@pytest.fixture(params=["root", "nobody"])
+def owned(request: pytest.FixtureRequest, node: NodeProcess, launch: Launch) -> NodeProcess:
+    """A node of each user that a node may be run by."""
+    uid = os.geteuid()
+    if request.param == "nobody" and uid == 0:
+        if not all(
+            folder.stat().st_mode & 0o001 for folder in Path(sys.executable).resolve().parents
+        ):
+            pytest.skip("another user cannot reach the interpreter")
+        return launch(uid=NOBODY)
+    if request.param == "root" and uid != 0:
+        pytest.skip("only root may be root")
+    return node
+
+
+@pytest.fixture
+def work(request: pytest.FixtureRequest) -> Iterator[Path]:
+    folder = Path(mkdtemp(prefix="xs-", dir="/var/tmp"))
+    (folder / "ws/hidden").mkdir(parents=True)
+    (folder / "ws/hidden/file").write_text("hidden")
+    (folder / "ws/file").write_text("ws")
+    if "nobody" in request.node.name and os.geteuid() == 0:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+    yield folder / "ws"
+    shutil.rmtree(folder)
+
+
+def entry(path: Path, access: str) -> Json:
+    return {"path": {"type": "path", "path": path.as_uri()}, "access": access}
+
+
+def sandbox(work: Path) -> Json:
+    entries = [ROOT, entry(work, "write"), entry(work / "hidden", "deny")]
+    files = {"type": "restricted", "entries": entries}
+    permissions = {"type": "managed", "file_system": files, "network": "restricted"}
+    return {"permissions": permissions, "windowsSandboxLevel": "disabled"}
+
+
+def error(wire: Wire, method: str, **params: object) -> tuple[int, str]:
+    refusal = wire.refused(method, **params)
+    return refusal.code, refusal.message
+
+
+def test_each_user_is_held_to_the_profile(owned: NodeProcess, work: Path) -> None:
+    with owned.connect(sessionTtlMs=0) as wire:
+        asked = sandbox(work)
+        new = {"path": f"{work.as_uri()}/new", "sandbox": asked}
+        wire.request("fs/writeFile", dataBase64=b"new", **new)
+        assert wire.request("fs/readFile", **new) == {"dataBase64": b"new"}
+        assert (work / "new").stat().st_uid == work.stat().st_uid
+        read_only = (-32603, "Read-only file system (os error 30)")
+        for path in (f"{work.as_uri()}/.git/x", f"{work.parent.as_uri()}/x"):
+            params = {"path": path, "dataBase64": b"", "sandbox": asked}
+            assert error(wire, "fs/writeFile", **params) == read_only
+        hidden = {"path": f"{work.as_uri()}/hidden/file", "sandbox": asked}
+        assert error(wire, "fs/readFile", **hidden) == (-32600, "Permission denied (os error 13)")
+
+
+def test_requests_do_not_wait_for_each_other(node: NodeProcess, work: Path) -> None:
+    asked = sandbox(work)
+    with node.connect(sessionTtlMs=0) as wire:
+        ids = [
+            wire.call(
+                "fs/writeFile", path=f"{work.as_uri()}/n{i}", dataBase64=b"%d" % i, sandbox=asked
+            )
+            for i in range(50)
+        ]
+        assert [wire.answer(each) for each in ids] == [{}] * 50
+    assert [(work / f"n{i}").read_bytes() for i in range(50)] == [b"%d" % i for i in range(50)]
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        for task in Path(f"/proc/{waiting.pop()}/task").iterdir():
+            below = [int(each) for each in (task / "children").read_text().split()]
+            found |= set(below)
+            waiting += below
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_node_leaves_no_worker_and_no_placeholder(
+    launch: Launch, work: Path, number: signal.Signals
+) -> None:
+    node = launch()
+    with node.connect(sessionTtlMs=0) as wire:
+        uri = work.as_uri()
+        asked = sandbox(work)
+        wire.request("fs/writeFile", path=f"{uri}/new", dataBase64=b"", sandbox=asked)
+        wire.request("fs/openArchive", handleId="h", path=uri, mode="read", sandbox=asked)
+        made = descendants(node.pid)
+        assert len(made) >= 4
+        assert (work / ".git").exists()
+        os.kill(node.pid, number)
+        node.popen.wait()
+    eventually(lambda: not any(map(alive, made)))
+    eventually(lambda: {path.name for path in work.iterdir()} == {"file", "hidden", "new"})
