@@ -1,4 +1,4 @@
-"""Whole files from the page cache to a client: fs/readFile."""
+"""Whole files to a client, and small ones in a sandbox."""
 
 from __future__ import annotations
 
@@ -38,6 +38,33 @@ READ = Work(
 )
 
 
-@entries(READ)
+def _confined(connected: Callable[[Tools], Generator], verb: str, count: int) -> Contender:
+    """Requests to a process in the sandbox that is there already, as far as there is one."""
+
+    def contender(tools: Tools) -> Round:
+        generator, folder = connected(tools), str(tools.small_files)
+        generator.ask("confined", 1, verb, folder)
+        return lambda: generator.ask("confined", count, verb, folder).median
+
+    return contender
+
+
+def _confined_work(verb: str) -> Work:
+    return Work(
+        f"confined-{verb}",
+        "1B",
+        {
+            "execnode-ws": _confined(lambda tools: tools.execnode_web, verb, 200),
+            "codex-ws": _confined(lambda tools: tools.codex_web, verb, 5),
+        },
+        rounds=5,
+    )
+
+
+CONFINED_READ = _confined_work("read")
+CONFINED_WRITE = _confined_work("write")
+
+
+@entries(READ, CONFINED_READ, CONFINED_WRITE)
 def test_read(entry: Entry, contest: Contest, benchmark: BenchmarkFixture) -> None:
     contest.enter(entry, benchmark)

@@ -145,6 +145,16 @@ class Tools:
         path.write_bytes(random.Random(FILE_BYTES).randbytes(FILE_BYTES))
         return path
 
+    @cached_property
+    def small_files(self) -> Path:
+        """A folder with a small file in it, and one that a profile hides."""
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
+        for name in ("file", "hidden"):
+            (folder / name).write_bytes(b"x")
+        for name in (".git", ".agents", ".codex", ".aws"):
+            (folder / name).mkdir()
+        return folder
+
     @contextmanager
     def fresh_node(self) -> Iterator[Node]:
         """A node that has done nothing yet."""

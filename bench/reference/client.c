@@ -8,6 +8,8 @@
  *   echo COUNT PROGRAM [ARG...]           one byte to a program on a terminal, and back, COUNT times
  *   status COUNT                          environment/status, COUNT times
  *   read COUNT PATH                       fs/readFile of a whole file, COUNT times
+ *   confined COUNT read|write FOLDER      fs/readFile or fs/writeFile of FOLDER/file, COUNT times, where a profile lets
+ *                                         FOLDER be written but FOLDER/hidden not be read, and all else be read
  *   hold COUNT PROGRAM [ARG...]           start COUNT programs and leave them running
  *   drop                                  terminate what `hold` started, wait until all are closed
  *
@@ -261,6 +263,69 @@ static int64_t ask_file(const char *path) {
     return id;
 }
 
+static void rule(const char *kind, const char *name, const char *value, const char *access) {
+    const struct codec *c = peer.codec;
+    c->map(&request, 2);
+    c->key(&request, "path");
+    c->map(&request, 2);
+    member_text("type", kind);
+    c->key(&request, name);
+    if (*value == 'f') {
+        c->text(&request, value);
+    } else {
+        c->map(&request, 1);
+        member_text("kind", value);
+        c->end_map(&request);
+    }
+    c->end_map(&request);
+    member_text("access", access);
+    c->end_map(&request);
+}
+
+static void member_sandbox(const char *folder) {
+    const struct codec *c = peer.codec;
+    char hidden[4200];
+    snprintf(hidden, sizeof hidden, "%s/hidden", folder);
+    c->key(&request, "sandbox");
+    c->map(&request, 2);
+    member_text("windowsSandboxLevel", "disabled");
+    c->key(&request, "permissions");
+    c->map(&request, 3);
+    member_text("type", "managed");
+    member_text("network", "restricted");
+    c->key(&request, "file_system");
+    c->map(&request, 2);
+    member_text("type", "restricted");
+    c->key(&request, "entries");
+    c->list(&request, 3);
+    rule("special", "value", "root", "read");
+    rule("path", "path", folder, "write");
+    rule("path", "path", hidden, "deny");
+    c->end_list(&request);
+    for (int maps = 0; maps < 3; maps++)
+        c->end_map(&request);
+}
+
+static int64_t ask_confined(const char *path, bool writes) {
+    char folder[4096], file[4200];
+    int64_t id = peer.next_id++;
+    if (snprintf(folder, sizeof folder, "file://%s", path) >= (int)sizeof folder) die("path too long");
+    snprintf(file, sizeof file, "%s/file", folder);
+    begin(id, writes ? "fs/writeFile" : "fs/readFile", writes ? 3 : 2);
+    member_text("path", file);
+    if (writes) {
+        peer.codec->key(&request, "dataBase64");
+        peer.codec->byte(&request, 'x');
+    }
+    member_sandbox(folder);
+    finish();
+    return id;
+}
+
+static int64_t ask_confined_read(const char *folder) { return ask_confined(folder, false); }
+
+static int64_t ask_confined_write(const char *folder) { return ask_confined(folder, true); }
+
 static void requests(long count, int64_t (*ask)(const char *), const char *argument) {
     uint64_t *each = allocate((size_t)count, sizeof *each);
     uint64_t bytes = 0, begun = now_ns();
@@ -313,6 +378,8 @@ static void obey(char **words, int count) {
         requests(number(words[1]), ask_status, NULL);
     else if (count == 3 && !strcmp(words[0], "read"))
         requests(number(words[1]), ask_file, words[2]);
+    else if (count == 4 && !strcmp(words[0], "confined"))
+        requests(number(words[1]), strcmp(words[2], "read") ? ask_confined_write : ask_confined_read, words[3]);
     else if (count >= 3 && !strcmp(words[0], "hold"))
         hold(number(words[1]), words + 2);
     else if (count == 1 && !strcmp(words[0], "drop"))
