@@ -108,7 +108,7 @@ class OtherKernel:
     def run(
         self, options: Sequence[object], *command: object
     ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-        """A command in the sandbox, and what the helper said on the status descriptor."""
+        """A command in the sandbox, and what the helper said of failures and losses."""
         read, write = os.pipe()
         line = [
             self.program, *self.words, "--", self.helper, *options, "--status-fd", write,
@@ -120,7 +120,8 @@ class OtherKernel:
         )  # fmt: skip
         os.close(write)
         with os.fdopen(read) as status:
-            return done, status.read().splitlines()
+            lines = status.read().splitlines()
+        return done, [line for line in lines if not line.startswith("way ")]
 
 
 def full_name(name: str) -> str:
