@@ -126,10 +126,23 @@ static const char *make_hollow(struct build *b, int spot)
 
 /* ---- what is real ------------------------------------------------------------------------------------------------ */
 
+/* Whether the user may make a name in the folder of `path`.  In a user namespace of our own that is so for a folder of
+ * the user's that is closed to it: inside it could be opened again. */
+static bool can_be_made(const char *path)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *name = strrchr(folder, '/');
+    name[name == folder] = '\0';
+    return faccessat(AT_FDCWD, folder, W_OK, AT_EACCESS) == 0;
+}
+
 static bool may_be_missing(const struct build *b, const struct spot *spot)
 {
     enum spot_kind around = spot->around < 0 ? b->spots->root : b->spots->list[spot->around].kind;
-    return (errno == ENOENT || errno == ENOTDIR || errno == EACCES) && (spot->kind == SPOT_WRITE || around != SPOT_WRITE);
+    if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+        return false;
+    return spot->kind == SPOT_WRITE || around != SPOT_WRITE || !can_be_made(spot->path);
 }
 
 /* What is missing stays missing, and a rule for it grants nothing.  But what was to be protected and has just gone could
