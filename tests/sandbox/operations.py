@@ -44,7 +44,7 @@ def rights(path: str, base: str) -> str:
 
     `r` it can be read, or listed. `w` it can be changed: written, cut and given a mode, or things
     be made in it. `d` it can be renamed and removed. `x` it can be run. `-` none of these.
-    `0` there is no such thing. Where some ways to change it work and others do not, these are named.
+    `0` there is no such thing. Where not all ways to change it work, those that do are named.
     """
     try:
         mode = os.lstat(path).st_mode

@@ -1,25 +1,20 @@
 """Every profile, for real: what can be done inside is what its plan says, and the table expects."""
 
-import json
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
-from typing import TypeAlias
 
 import pytest
 
 from execnode.engine._pty import landlock_abi
-from execnode.policy.plan import Access, Plan, allows, parents
+from execnode.policy.plan import Plan
 from execnode.policy.profile import plan_for
 from execnode.policy.request import context_of, request_of
 from tests.policy.worlds import World as Places
 from tests.sandbox.conftest import uid_of
+from tests.sandbox.probing import PROBE, Answer, asked, check_plan, every_path, in_namespaces, told
 from tests.sandbox.profiles import PROFILES, TREE, Case
-from tests.sandbox.world import HERE, PYTHON, World
-
-PROBE = (HERE / "operations.py").read_text()
-ATTEMPTS = (HERE / "attempts.py").read_text()
+from tests.sandbox.world import PYTHON, World
 
 # What has to work in every sandbox, and what in none, whatever the profile says.
 NEEDED = [
@@ -44,8 +39,6 @@ NETWORK = [
 ]
 FILES = ("places", "names")
 FLAT = [case for case in PROFILES if case.name.removesuffix(", online").endswith("read-only")]
-
-Answer: TypeAlias = dict[str, dict[str, str]]
 
 
 @pytest.fixture(scope="module", params=["root", "nobody"])
@@ -74,78 +67,22 @@ def plan_of(case: Case, world: World) -> Plan:
 
 
 def ask(world: World, way: str, case: Case, needed: list[str], attempts: list[str]) -> str:
-    """What the probe is to try: what the table names, all that is there, and deeds.
-
-    Attempts are refused by the probe where they could succeed.
-    """
+    """What the probe is to try: what the table names, all that is there, and deeds."""
     expected = {str(world.base / path) for path in case.places()}
     names = {path for path in expected if not os.path.lexists(path)}
-    return json.dumps(
-        {
-            "base": str(world.base),
-            "places": sorted({*every_path(world), *expected} - names),
-            "names": sorted(names),
-            "deeds": [*needed, *attempts],
-            "attempts": ATTEMPTS if attempts else "",
-            "facts": {**world.facts, "path": way},
-        }
-    )
+    places = {*every_path(world.base), *expected} - names
+    return asked(world.base, places, names, needed, attempts, {**world.facts, "path": way})
 
 
-def told(done: subprocess.CompletedProcess[str]) -> Answer:
-    assert done.returncode == 0, done.stderr
-    answer: Answer = json.loads(done.stdout)
-    return answer
-
-
-def in_namespaces(world: World, plan: Plan, asked: str) -> Answer:
-    options = [os.fsdecode(word) for word in plan.helper_options()]
-    done = subprocess.run(
-        ["execnode-linux-sandbox", *options, "--", PYTHON, "-I", "-S", "-c", PROBE],
-        executable=world.helper, input=asked, capture_output=True, text=True, timeout=30,
-        cwd=world.workspace, **world.user,
-    )  # fmt: skip
-    return told(done)
-
-
-def on_the_fast_path(world: World, plan: Plan, asked: str) -> Answer:
+def on_the_fast_path(world: World, plan: Plan, request: str) -> Answer:
     rules = [(os.fsdecode(rule.path), "read") for rule in plan.rules]
     network = "full" if plan.network.full else "none"
     # The engine gives no stdin to read from.
-    folder = world.make("asked.json", asked)
+    folder = world.make("asked.json", request)
     text = f"import sys; sys.stdin = open({str(folder)!r})\n{PROBE}"
     done = world.run_fast([*rules, (network, "network")], PYTHON, "-I", "-S", "-c", text)
     folder.unlink()
     return told(done)
-
-
-def every_path(world: World) -> list[str]:
-    """What the tree has, by paths without links."""
-    return [
-        f"{folder}/{name}"
-        for folder, folders, files in os.walk(world.base)
-        for name in (*folders, *files)
-        if not os.path.islink(f"{folder}/{name}")
-        and name not in (world.helper.name, "listener", "mailbox")
-    ]
-
-
-def leads_on(plan: Plan, path: bytes) -> bool:
-    """Whether a path is seen, though not covered, for the sake of something in it."""
-    return any(rule.access is not Access.DENY and path in parents(rule.path) for rule in plan.rules)
-
-
-def check_plan(plan: Plan, answer: Answer) -> None:
-    """What was read and changed is what the plan says, in both directions."""
-    for path, letters in answer["places"].items():
-        real = os.fsencode(os.path.realpath(path))
-        may_read, may_write = (allows(plan, real, right) for right in (Access.READ, Access.WRITE))
-        readable = "r" in letters and not leads_on(plan, real)
-        assert (readable or may_read, "w" in letters) == (may_read, may_write), (path, letters)
-        assert readable or leads_on(plan, real) or not may_read, (path, letters)
-    for path, sign in answer["names"].items():
-        real = os.fsencode(os.path.realpath(path))
-        assert (sign == "+") is allows(plan, real, Access.WRITE), (path, sign)
 
 
 def check_files(world: World, plan: Plan, case: Case, answer: Answer) -> None:
@@ -181,7 +118,7 @@ def test_a_profile_in_namespaces(case: Case, world: World) -> None:
 def test_a_profile_on_the_fast_path(case: Case, world: World) -> None:
     plan = plan_of(case, world)
     assert plan.flat
-    asked = ask(world, "fast", case, NEEDED, [*FORBIDDEN, *NETWORK])
-    answer = on_the_fast_path(world, plan, asked)
+    request = ask(world, "fast", case, NEEDED, [*FORBIDDEN, *NETWORK])
+    answer = on_the_fast_path(world, plan, request)
     check_files(world, plan, case, answer)
     check_deeds(case, answer["deeds"], NEEDED)
