@@ -55,13 +55,16 @@ def sandbox(words: tuple[str, ...], options: dict[str, Any]) -> int:
         if options["explain"]:
             raise _usage("there is no profile to explain", "give --profile or --profile-file")
         return _become([os.fsencode(word) for word in words])
-    plan = _plan(profile, options)
+    cwd = os.path.abspath(options["cwd"] or os.curdir)  # noqa: PTH100 (it may have links)
+    context = _context(profile, cwd, options["workspaces"])
+    plan = _plan(context, os.fsencode(cwd))
     if options["explain"]:
         put(json.dumps(_told(plan), indent=2))
         return 0
     if not options["argv"]:
         raise _usage("there is no command", "it comes after --")
     command = [os.fsencode(word) for word in options["argv"]]
+    options["isolate"] |= context.isolate
     return _become([*_beside(options), *plan.helper_options(), b"--", *command])
 
 
@@ -77,10 +80,10 @@ def _become(words: list[bytes]) -> int:
 
 
 def _beside(options: dict[str, Any]) -> list[bytes]:
-    words: list[bytes] = []
+    words = [b"--isolate"] if options["isolate"] else []
     for name in _BESIDE:
         value = options[name]
-        values = value if isinstance(value, tuple) else [value] if value is not None else []
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
         for each in values:
             words += [b"--" + name.replace("_", "-").encode(), os.fsencode(each)]
     return words
@@ -107,22 +110,31 @@ def _profile(options: dict[str, Any]) -> dict[str, Any] | None:
     return raw
 
 
-def _plan(profile: dict[str, Any], options: dict[str, Any]) -> Plan:
-    """What a profile comes down to on this machine, in this folder and environment."""
-    cwd = os.path.abspath(options["cwd"] or os.curdir)  # noqa: PTH100 (it may have links)
-    roots = [os.path.abspath(root) for root in options["workspaces"]] or [cwd]  # noqa: PTH100
+def _context(profile: dict[str, Any], cwd: str, workspaces: tuple[str, ...]) -> SandboxContext:
+    """The sandbox object of a profile: what it does not say itself is said by the options."""
     raw = profile if "permissions" in profile else {"permissions": profile}
+    roots = [os.path.abspath(root) for root in workspaces] or [cwd]  # noqa: PTH100
     context = {
         "windowsSandboxLevel": "disabled",
         "cwd": _uri(cwd),
         "workspaceRoots": [_uri(root) for root in roots],
     }
     try:
-        decoded = JsonCodec().decode_params(SandboxContext, {**context, **raw})
-        asked = start_request(decoded, os.fsencode(cwd), os.environb)
-        return plan_for(asked, os.fsencode(cwd))
+        return JsonCodec().decode_params(SandboxContext, {**context, **raw})
     except RpcError as error:
-        raise _usage(f"the profile: {error.message}", "see docs/sandbox.md") from None
+        raise _wrong(error) from None
+
+
+def _plan(context: SandboxContext, cwd: bytes) -> Plan:
+    """What it comes down to on this machine, in this folder and environment."""
+    try:
+        return plan_for(start_request(context, cwd, os.environb), cwd)
+    except RpcError as error:
+        raise _wrong(error) from None
+
+
+def _wrong(error: RpcError) -> Failure:
+    return _usage(f"the profile: {error.message}", "see docs/sandbox.md")
 
 
 def _uri(path: str) -> str:

@@ -183,7 +183,7 @@ PROFILES = [
     Case(
         "a protected name that is granted",
         "root=read project_roots=write ws/.git=write ws/.codex=write",
-        "ws:rw ws/.git:rw ws/.git/config:rwd ws/.codex:+ ws/.agents:0",
+        "ws:rw ws/file:rwd ws/.git:rw ws/.git/config:rwd ws/.codex:+ ws/.agents:0",
     ),
     # ---- single places
     Case("minimal", "minimal=read", "ws:0 ws/file:0 /etc:r /usr:r /tmp:0 /home:0"),

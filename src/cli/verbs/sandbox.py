@@ -90,6 +90,7 @@ def _number(name: str, text: str) -> _Decorator:
 )
 @_number("--connect-port", "Connect to this TCP port, and to no other.")
 @_number("--bind-port", "Listen on this TCP port, and on no other.")
+@click.option("--isolate", is_flag=True, help="Namespaces, even where less would do, or nothing.")
 @click.option("--cwd", metavar="DIR", help="Where to start. Default: here.")
 @click.option("--arg0", metavar="NAME", help="What the command is told of its name.")
 @click.option(
