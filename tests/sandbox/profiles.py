@@ -188,7 +188,7 @@ PROFILES = [
     # ---- single places
     Case("minimal", "minimal=read", "ws:0 ws/file:0 /etc:r /usr:r /tmp:0 /home:0"),
     Case("TMPDIR", "tmpdir=write", "t:rw t/file:rwd t/.git:0 ws:0 outside:0", tmpdir="t"),
-    Case("/tmp", "slash_tmp=write", "/tmp:rw ws:0 t:0"),
+    Case("/tmp", "slash_tmp=write", "/tmp:rw ws:0 ws/file:0 t:0"),
     Case("/tmp to read", "slash_tmp=read", "/tmp:r ws:0"),
     Case("a file to write", "ws/sub/file=write", "ws:r ws/file:0 ws/sub:r ws/sub/file:rw ws/new:0"),
     Case("a file to read", "ws/sub/file=read", "ws:r ws/file:0 ws/sub/file:r ws/sub/b.env:0"),
