@@ -126,15 +126,16 @@ static const char *make_hollow(struct build *b, int spot)
 
 /* ---- what is real ------------------------------------------------------------------------------------------------ */
 
-/* Whether the user may make a name in the folder of `path`.  In a user namespace of our own that is so for a folder of
- * the user's that is closed to it: inside it could be opened again. */
+/* Whether a name could be made in the folder of `path`: only not where the kernel says that the user may not.  Where
+ * the folder has gone too it could, and in a user namespace of our own also in a folder of the user's that is closed to
+ * it: inside it could be opened again. */
 static bool can_be_made(const char *path)
 {
     char folder[PATH_MAX];
     snprintf(folder, sizeof folder, "%s", path);
     char *name = strrchr(folder, '/');
     name[name == folder] = '\0';
-    return faccessat(AT_FDCWD, folder, W_OK, AT_EACCESS) == 0;
+    return faccessat(AT_FDCWD, folder, W_OK, AT_EACCESS) == 0 || (errno != EACCES && errno != EROFS);
 }
 
 static bool may_be_missing(const struct build *b, const struct spot *spot)
