@@ -16,6 +16,7 @@ __all__ = ["execute"]
 _VERBS = {
     "serve": "Run a node: let clients start processes on this machine.",
     "run": "Run a command, on a node or right here.",
+    "sandbox": "Run a command that touches only what it may.",
     "ps": "List the processes of a node.",
     "attach": "Join a process that runs: its output, its terminal.",
     "logs": "Print what a node has kept of a process's output.",

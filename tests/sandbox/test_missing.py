@@ -150,3 +150,27 @@ def test_a_path_of_several_missing_names_is_stopped_at_the_first(world: World) -
     deny = ["--minimal", "--write", world.workspace, "--deny", world.workspace / "never"]
     assert world.shell(deny, "mkdir never").returncode == 1
     assert names_in(world) == []
+
+
+def test_a_name_that_nobody_could_make_needs_no_placeholder(world: World) -> None:
+    folder = world.base / "theirs"
+    folder.mkdir()
+    folder.chmod(0o755)
+    if world.uid == os.geteuid():
+        pytest.skip("root may make names anywhere")
+    options = ["--read", "/", "--write", folder, "--missing", folder / ".git"]
+    done = world.shell(options, f"echo ran; mkdir {folder}/.git")
+    assert (done.returncode, done.stdout) == (1, "ran\n"), done.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_name_in_a_folder_of_ones_own_that_is_closed_is_refused(world: World) -> None:
+    """Inside, its owner could open it again."""
+    world.make("ws/closed/file")
+    folder = world.workspace / "closed"
+    folder.chmod(0o555)
+    options = ["--read", "/", "--write", folder, "--missing", folder / ".git"]
+    done = world.shell(options, f"chmod 755 {folder}; mkdir {folder}/.git")
+    assert done.returncode in (1, 125), done.stderr
+    assert not (folder / ".git").exists()
+    folder.chmod(0o755)

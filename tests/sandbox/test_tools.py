@@ -1,6 +1,7 @@
 """What people need works in a workspace: git, compilers, make, Python's processes, pip."""
 
 import shutil
+import zipfile
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_git_reads_a_repository_and_makes_one_below(world: World) -> None:
         git -c user.name=n -c user.email=e commit -qm s; git mv y z; git log --oneline""",
     )
     assert world.shell(OPTIONS, "git config a.b c").returncode != 0
+
+
+def test_git_commits_where_its_folder_is_granted(world: World) -> None:
+    needs("git")
+    world.run(["--profile", "full-access"], "git", "init", "-q", ".")
+    world.make("ws/file", "text")
+    commit = "git add file && git -c user.name=n -c user.email=e commit -qm said"
+    assert world.shell(OPTIONS, commit).returncode != 0
+    granted = [*OPTIONS, "--write", world.workspace / ".git"]
+    done = world.shell(granted, f"export HOME=/tmp; {commit} && git log --format=%s && git gc -q")
+    assert (done.returncode, done.stdout) == (0, "said\n"), done.stderr
 
 
 def test_git_finds_the_repository_around_a_workspace(world: World) -> None:
@@ -133,6 +145,37 @@ console.log(execSync('echo said').toString().trim());
 """,
     )
     assert works(world, "node x.js; cat made") == "said\nx"
+
+
+def test_devices_and_own_processes(world: World) -> None:
+    out = works(
+        world,
+        """echo gone >/dev/null; head -c4 /dev/zero | od -An -tx1; head -c9 /dev/urandom | wc -c
+        ! echo full 2>/dev/null >/dev/full
+        sleep 60 & test -d /proc/$! && kill $!; wait $! || echo $?
+        cat /proc/self/comm; ps -o comm= 2>/dev/null | grep -c sh""",
+    )
+    assert out.split() == ["00", "00", "00", "00", "9", "143", "cat", "1"]
+
+
+def test_a_wheel_from_a_file(world: World) -> None:
+    if world.run(["--profile", "full-access"], PYTHON, "-c", "import ensurepip").returncode:
+        pytest.skip("there is no ensurepip")
+    name = "thing-1-py3-none-any.whl"
+    info = "thing-1.dist-info"
+    with zipfile.ZipFile(world.make(f"ws/{name}"), "w") as wheel:
+        wheel.writestr("thing.py", "said = 'hello'")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1\n")
+        tag = "Root-Is-Purelib: true\nTag: py3-none-any\n"
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: x\n{tag}")
+        wheel.writestr(f"{info}/RECORD", "")
+    out = works(
+        world,
+        f"""{PYTHON} -m venv v
+        v/bin/python -m pip -q --disable-pip-version-check install --no-index ./{name}
+        v/bin/python -c 'import thing; print(thing.said)'""",
+    )
+    assert out == "hello\n"
 
 
 def test_shell_plumbing(world: World) -> None:

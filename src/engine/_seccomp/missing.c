@@ -79,7 +79,7 @@ static bool hold(struct placeholder *placeholder)
         if (placeholder->fd >= 0)
             return true;
         if (errno != EAGAIN) /* what is no folder, or no placeholder, is real */
-            return errno == EEXIST || errno == ENOTDIR || errno == ELOOP || errno == EACCES;
+            return errno == EEXIST || errno == ENOTDIR || errno == ELOOP || errno == EACCES || errno == EROFS;
         poll(NULL, 0, 1);
     }
     return false;

@@ -126,10 +126,24 @@ static const char *make_hollow(struct build *b, int spot)
 
 /* ---- what is real ------------------------------------------------------------------------------------------------ */
 
+/* Whether a name could be made in the folder of `path`: only not where the kernel says that the user may not.  Where
+ * the folder has gone too it could, and in a user namespace of our own also in a folder of the user's that is closed to
+ * it: inside it could be opened again. */
+static bool can_be_made(const char *path)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *name = strrchr(folder, '/');
+    name[name == folder] = '\0';
+    return faccessat(AT_FDCWD, folder, W_OK, AT_EACCESS) == 0 || (errno != EACCES && errno != EROFS);
+}
+
 static bool may_be_missing(const struct build *b, const struct spot *spot)
 {
     enum spot_kind around = spot->around < 0 ? b->spots->root : b->spots->list[spot->around].kind;
-    return (errno == ENOENT || errno == ENOTDIR || errno == EACCES) && (spot->kind == SPOT_WRITE || around != SPOT_WRITE);
+    if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+        return false;
+    return spot->kind == SPOT_WRITE || around != SPOT_WRITE || !can_be_made(spot->path);
 }
 
 /* What is missing stays missing, and a rule for it grants nothing.  But what was to be protected and has just gone could
