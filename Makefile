@@ -85,7 +85,8 @@ interop: peers ## Play recorded exchanges of the Codex exec-server, then have it
 
 clean: ## Remove what was built (`rm -rf .venv` removes the rest)
 	@rm -rf build dist src/*.egg-info *.egg-info .benchmarks .hypothesis .import_linter_cache \
-		.mypy_cache .pytest_cache .ruff_cache src/engine/*.so src/engine/_seccomp/execnode-helper
+		.mypy_cache .pytest_cache .ruff_cache src/engine/*.so src/engine/_seccomp/execnode-helper \
+		src/engine/_seccomp/execnode-execve-wrapper
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -111,5 +112,6 @@ $(BUILT): $(VENV)/.installed $(C_SOURCES) $(C_HEADERS) $(CYTHON)
 	@echo "compiling the core"
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 	@install -m 755 src/engine/_seccomp/execnode-helper $(BIN)/execnode-linux-sandbox
+	@install -m 755 src/engine/_seccomp/execnode-helper $(BIN)/execnode-execve-wrapper
 	@rm -f build/.built*
 	@touch $@

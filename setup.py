@@ -47,15 +47,24 @@ class Program(Extension):
     """A C program that ships inside the package."""
 
 
+class Copy(Program):
+    """A program, built before, under another name."""
+
+    def __init__(self, name: str, of: Program) -> None:
+        super().__init__(name, [])
+        self.of = of
+
+
 class InstallScripts(install_scripts):
-    """`install_scripts`, which also puts the helper on PATH under the name that people use."""
+    """`install_scripts`, which also puts the helper on PATH under the names that people use."""
 
     def run(self) -> None:
         super().run()
         build = self.get_finalized_command("build_ext")
-        for program in programs():
+        for program in programs()[:1]:
             path = Path(build.get_ext_fullpath(program.name))
-            self.write_script("execnode-linux-sandbox", path.read_bytes(), "b")
+            for name in ("execnode-linux-sandbox", "execnode-execve-wrapper"):
+                self.write_script(name, path.read_bytes(), "b")
 
 
 class BuildExt(build_ext):
@@ -80,6 +89,9 @@ class BuildExt(build_ext):
             super().build_extension(ext)
             return
         target = Path(self.get_ext_fullpath(ext.name))
+        if isinstance(ext, Copy):
+            self.copy_file(self.get_ext_fullpath(ext.of.name), str(target))
+            return
         if not (self.force or newer_group([*ext.sources, *ext.depends], str(target))):
             return
         objects = self.compiler.compile(
@@ -106,15 +118,15 @@ def programs() -> list[Program]:
     files = sources("engine/_seccomp")
     if not files:
         return []
-    return [
-        Program(
-            f"{PACKAGE}.engine._seccomp.execnode-helper",
-            files,
-            include_dirs=[str(SRC)],
-            depends=HEADERS,
-            extra_compile_args=COMPILE,
-        )
-    ]
+    helper = Program(
+        f"{PACKAGE}.engine._seccomp.execnode-helper",
+        files,
+        include_dirs=[str(SRC)],
+        depends=HEADERS,
+        extra_compile_args=COMPILE,
+    )
+    # A shell gives the wrapper its path as argv[0], by which the helper knows what to be.
+    return [helper, Copy(f"{PACKAGE}.engine._seccomp.execnode-execve-wrapper", helper)]
 
 
 # What a spawned child does to itself, without a helper, and what may be left of one that had it.

@@ -1,0 +1,203 @@
+"""The escalation server: hears of execs, has the policy decide, and does what was decided.
+
+Whoever asks is inside a sandbox and may be hostile. What it sends is bounded in size, number and
+time; what is not as agreed ends that one conversation, and what remains open is closed with it.
+"""
+
+import logging
+import os
+import select
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Self
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from execnode.environment.local.runner import LocalRunner
+from execnode.environment.services import Environment
+
+from . import protocol, variables
+from .link import Link, receive_attached
+from .outside import Subject, run_outside
+from .permits import Permits
+from .policy import Action, Deny, Escalate, EscalationPolicy, Run
+from .protocol import ExecRequest, ProtocolError
+
+__all__ = ["EscalationLimits", "EscalationServer"]
+
+_logger = logging.getLogger(__name__)
+
+_FIRST_INHERITED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EscalationLimits:
+    """What those who ask may take.
+
+    open: conversations at once, commands that run outside included; further ones wait.
+    request_bytes: of all requests that are held.
+    patience: seconds for a request, or for descriptors, to arrive.
+    """
+
+    open: int = 256
+    request_bytes: int = 64 << 20
+    patience: float = 30.0
+
+
+class EscalationServer:
+    """Answers the execs of one process tree. Made by `EscalationServer.open`.
+
+    env: variables that the tree needs. fd: the descriptor to start it with, `inherit=[server.fd]`;
+    it is the server's. permits: what it has just let run.
+    """
+
+    _tasks: TaskGroup
+
+    def __init__(
+        self, policy: EscalationPolicy, runner: LocalRunner, limits: EscalationLimits, number: int
+    ) -> None:
+        self.policy = policy
+        self.env = variables.intercepted(number)
+        self.permits = Permits()
+        self._runner = runner
+        self._limits = limits
+        self._slots = anyio.Semaphore(limits.open)
+        self._held = 0
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        policy: EscalationPolicy,
+        environment: Environment,
+        *,
+        limits: EscalationLimits | None = None,
+        number: int = _FIRST_INHERITED,
+    ) -> AsyncIterator[Self]:
+        """Serve until the context is left; then nobody gets an answer, and what runs outside ends.
+
+        environment: the machine where escalated commands run, `Environment.local()`.
+        number: the descriptor that `fd` will be in the process tree.
+        """
+        runner = environment.exec
+        if not isinstance(runner, LocalRunner):
+            raise TypeError("commands can be escalated on this machine only")
+        server = cls(policy, runner, limits or EscalationLimits(), number)
+        try:
+            async with anyio.create_task_group() as server._tasks:
+                server._tasks.start_soon(server._serve)
+                try:
+                    yield server
+                finally:
+                    server._tasks.cancel_scope.cancel()
+        finally:
+            server._ours.close()
+            server._theirs.close()
+
+    @property
+    def fd(self) -> int:
+        """The descriptor that the process tree inherits."""
+        return self._theirs.fileno()
+
+    # --- the inherited socket -----------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        while True:
+            await self._slots.acquire()
+            try:
+                descriptor = await self._next()
+            except (OSError, EOFError) as error:
+                _logger.warning("no more execs are heard of: %s", error)
+                return
+            self._tasks.start_soon(self._one, descriptor)
+
+    async def _next(self) -> int:
+        """The descriptor of the next conversation. Raises OSError, EOFError."""
+        while True:
+            try:
+                wish, attached = receive_attached(self._ours, 2)
+            except BlockingIOError:
+                await anyio.wait_readable(self._ours)
+                continue
+            if wish == protocol.WISH_EXEC and len(attached) == 1:
+                return attached[0]
+            for descriptor in attached:
+                os.close(descriptor)
+            if not wish and _is_shut_down(self._ours):
+                raise EOFError("the process tree has shut the socket down")
+            await anyio.lowlevel.checkpoint()
+
+    # --- one conversation ---------------------------------------------------------------------
+
+    async def _one(self, descriptor: int) -> None:
+        try:
+            link = Link.adopt(descriptor)
+            try:
+                await self._converse(link)
+            finally:
+                link.close()
+        except (OSError, ProtocolError) as error:
+            _logger.info("a wrapper's conversation has ended: %s", error)
+        finally:
+            self._slots.release()
+
+    async def _converse(self, link: Link) -> None:
+        with anyio.fail_after(self._limits.patience):
+            head = await link.receive()
+        if head is None or head[0] != protocol.REQUEST:
+            raise ProtocolError("no request")
+        size = head[1]
+        if self._held + size > self._limits.request_bytes:
+            await link.send(protocol.deny_frame("too much is being asked at once"))
+            return
+        self._held += size
+        try:
+            with anyio.fail_after(self._limits.patience):
+                request = protocol.parse_request(await link.payload(size))
+            await self._answer(link, request)
+        finally:
+            self._held -= size
+
+    async def _answer(self, link: Link, request: ExecRequest) -> None:
+        subject = Subject(request)
+        action = await self._decide(link, request)
+        if isinstance(action, Run):
+            with self.permits.granted(link.peer, request):
+                await link.send(protocol.run_frame())
+                await link.gone()
+        elif isinstance(action, Deny):
+            await link.send(protocol.deny_frame(action.reason))
+        elif isinstance(action, Escalate):
+            await run_outside(link, request, subject, action, self._runner)
+
+    async def _decide(self, link: Link, request: ExecRequest) -> Action | None:
+        """What the policy says; None when the one who asked is gone before."""
+        action: Action | None = None
+        async with anyio.create_task_group() as tasks:
+
+            async def leave() -> None:
+                await link.gone()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(leave)
+            try:
+                action = await self.policy.determine_action(
+                    request.file, list(request.argv), request.workdir
+                )
+            except Exception:
+                _logger.exception("the escalation policy failed, so nothing is run")
+                action = Deny("the policy failed")
+            tasks.cancel_scope.cancel()
+        return action
+
+
+def _is_shut_down(sock: socket.socket) -> bool:
+    """Whether nothing comes any more; an empty message reads the same."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
