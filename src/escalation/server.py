@@ -88,16 +88,20 @@ class EscalationServer:
         if not isinstance(runner, LocalRunner):
             raise TypeError("commands can be escalated on this machine only")
         server = cls(policy, runner, limits or EscalationLimits(), number)
-        try:
+        failure: BaseException | None = None
+        with server._ours, server._theirs:
             async with anyio.create_task_group() as server._tasks:
                 server._tasks.start_soon(server._serve)
                 try:
                     yield server
-                finally:
-                    server._tasks.cancel_scope.cancel()
-        finally:
-            server._ours.close()
-            server._theirs.close()
+                except (Exception, KeyboardInterrupt, SystemExit) as exc:
+                    failure = exc  # as it is: the task group would wrap it
+                server._tasks.cancel_scope.cancel()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or the traceback would keep itself alive
 
     @property
     def fd(self) -> int:

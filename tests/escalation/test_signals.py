@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import trio
@@ -23,10 +24,14 @@ async def until(process: LocalHandle, word: bytes) -> bytes:
     return seen
 
 
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 async def state_of(pid: int, wanted: str) -> None:
     """Wait until a process is in this state; no descriptor tells of that."""
     with trio.fail_after(10):
-        while open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != wanted:
+        while state(pid) != wanted:  # noqa: ASYNC110
             await trio.sleep(0.005)
 
 
@@ -51,9 +56,10 @@ async def test_a_signal_that_is_not_caught_ends_both() -> None:
 
 
 async def test_what_the_caller_ignores_does_not_reach_the_command() -> None:
-    script = """
+    traps = 'trap "echo hup" HUP; trap "echo term; exit 3" TERM; echo ready'
+    script = f"""
     trap '' HUP
-    "$W" /bin/sh sh -c 'trap "echo hup" HUP; trap "echo term; exit 3" TERM; echo ready; while :; do sleep 0.01; done' &
+    "$W" /bin/sh sh -c '{traps}; while :; do sleep 0.01; done' &
     read line; kill -HUP $!; kill -TERM $!; wait $!; echo $?
     """
     async with interception(escalated) as inside:
@@ -72,7 +78,8 @@ async def test_stop_and_continue_stop_and_continue_the_command() -> None:
         said = await until(process, b".")
         command = int(said.split()[1].rstrip(b"."))
         wrapper = process.pid
-        assert wrapper and command != wrapper
+        assert wrapper is not None
+        assert command != wrapper
         for number in (signal.SIGTSTP, signal.SIGTTIN):
             os.kill(wrapper, number)
             await state_of(command, "T")
@@ -86,8 +93,9 @@ async def test_stop_and_continue_stop_and_continue_the_command() -> None:
 
 
 async def test_at_a_terminal_it_reads_and_is_interrupted() -> None:
-    script = """
-    "$EXEC_WRAPPER" /bin/sh sh -c 'test -t 0 && read line && echo "read $line" && stty size; exec sleep 1000'
+    command = 'test -t 0 && read line && echo "read $line" && stty size; exec sleep 1000'
+    script = f"""
+    "$EXEC_WRAPPER" /bin/sh sh -c '{command}'
     echo ended $?
     """
     async with interception(escalated) as inside:
