@@ -151,21 +151,21 @@ class EscalationServer:
             self._slots.release()
 
     async def _converse(self, link: Link) -> None:
-        with anyio.fail_after(self._limits.patience):
-            head = await link.receive()
-        if head is None or head[0] != protocol.REQUEST:
-            raise ProtocolError("no request")
-        size = head[1]
-        if self._held + size > self._limits.request_bytes:
-            await link.send(protocol.deny_frame("too much is being asked at once"))
-            return
-        self._held += size
+        held = 0
         try:
             with anyio.fail_after(self._limits.patience):
-                request = protocol.parse_request(await link.payload(size))
+                head = await link.receive()
+                if head is None or head[0] != protocol.REQUEST:
+                    raise ProtocolError("no request")
+                if self._held + head[1] > self._limits.request_bytes:
+                    await link.send(protocol.deny_frame("too much is being asked at once"))
+                    return
+                held = head[1]
+                self._held += held
+                request = protocol.parse_request(await link.payload(held))
             await self._answer(link, request)
         finally:
-            self._held -= size
+            self._held -= held
 
     async def _answer(self, link: Link, request: ExecRequest) -> None:
         subject = Subject(request)

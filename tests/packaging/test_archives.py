@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.xdist_group("packaging"),
 ]
 
-HELPER = "execnode/engine/_seccomp/execnode-helper"
+FOLDER = "execnode/engine/_seccomp"
 
 
 def wheel_files(archives: Archives) -> set[str]:
@@ -55,9 +55,10 @@ def test_the_wheel_holds_the_compiled_modules_and_no_source_of_them(archives: Ar
 @pytest.mark.skipif(
     not list((ROOT / "src/engine/_seccomp").glob("*.c")), reason="no helper program in this tree"
 )
-def test_the_helper_program_may_be_executed(archives: Archives) -> None:
+@pytest.mark.parametrize("name", ["execnode-helper", "execnode-execve-wrapper"])
+def test_the_helper_program_may_be_executed(archives: Archives, name: str) -> None:
     with ZipFile(archives.wheel) as wheel:
-        mode = wheel.getinfo(HELPER).external_attr >> 16
+        mode = wheel.getinfo(f"{FOLDER}/{name}").external_attr >> 16
     assert mode & 0o111 == 0o111
 
 

@@ -46,8 +46,8 @@ bool frame_send(int link, enum escalation_frame kind, const void *payload, size_
 /* Receive the next frame; false with errno, 0 when the server has gone away, EPROTO for what is no frame. */
 bool frame_receive(int link, struct answer *answer);
 
-/* Send the request for an exec; false with errno. */
-bool request_send(int link, const char *file, char *const *argv);
+/* Ask about an exec, over a link of its own on which the answer comes; false with errno. */
+bool request_send(const char *file, char *const *argv, int *link);
 
 /* execve(2), and what execvp(3) does with a file that is neither a program nor names one; with errno if it returns.
  * By the kernel's call itself: the C library's may be intercepted. */

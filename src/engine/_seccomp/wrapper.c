@@ -40,22 +40,6 @@ void exec_in_place(const char *file, char *const *argv)
     syscall(SYS_execve, "/bin/sh", script, environ);
 }
 
-/* A socket of our own, whose other end the server has. */
-static int open_link(void)
-{
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return -1;
-    bool sent = escalation_wish(WISH_EXEC, ends[1]);
-    int error = errno;
-    close(ends[1]);
-    if (sent)
-        return ends[0];
-    close(ends[0]);
-    errno = error;
-    return -1;
-}
-
 /* Attach those of the numbers that are open. */
 static bool send_descriptors(int link, const struct answer *wanted)
 {
@@ -113,10 +97,8 @@ int wrapper_main(int argc, char **argv)
                      "outside the sandbox, or not at all.\n"
                      "Exit code: the command's; 1 it was denied, 125 nobody could be asked, 126 it cannot be run, 127 it\n"
                      "is not there.\n");
-    int link = open_link();
-    if (link < 0)
-        return escalation_failed(EXIT_OURS, "cannot reach the escalation server, so nothing is run");
-    if (!request_send(link, words[0], words + 1) && errno != EPIPE && errno != ECONNRESET) /* it may say why */
+    int link;
+    if (!request_send(words[0], words + 1, &link) && errno != EPIPE && errno != ECONNRESET) /* it may say why */
         return escalation_failed(EXIT_OURS, "cannot ask the escalation server, so nothing is run");
     if (!frame_receive(link, &answer))
         return escalation_failed(EXIT_OURS, "the escalation server does not answer, so nothing is run");
