@@ -15,7 +15,7 @@ from typing import Self
 from execnode.engine.programs import HELPER
 from execnode.engine.tree import Trees
 
-__all__ = ["HELPER", "Guardian"]
+__all__ = ["Guardian"]
 
 PATIENCE_MS = 250
 

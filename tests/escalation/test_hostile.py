@@ -193,7 +193,7 @@ async def test_a_caller_who_leaves_ends_the_question() -> None:
 
     async def think() -> Action:
         try:
-            await trio.sleep_forever()
+            await trio.Event().wait()
         finally:
             left.set()
         return Run()

@@ -35,7 +35,8 @@ def outside() -> Iterator[Path]:
 
 
 def decide(file: bytes, argv: list[bytes], workdir: bytes) -> Action:
-    return {b"/usr/bin/touch": Escalate(), b"/bin/mv": Deny("no")}.get(file, Run())
+    actions: dict[bytes, Action] = {b"/usr/bin/touch": Escalate(), b"/bin/mv": Deny("no")}
+    return actions.get(file, Run())
 
 
 def check(ended: Ended, outside: Path) -> None:
