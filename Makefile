@@ -10,8 +10,9 @@ BENCH_JSON := build/bench.json
 FLAVOUR := $(if $(filter 1,$(EXECNODE_DEBUG)),-debug)$(if $(filter 1,$(EXECNODE_SANITIZE)),-sanitize)
 BUILT := build/.built$(FLAVOUR)
 
-C_SOURCES := $(wildcard src/engine/core/*.c src/engine/_seccomp/*.c)
-C_HEADERS := $(wildcard src/engine/*.h src/engine/core/*.h src/engine/_seccomp/*.h)
+C_FOLDERS := src/engine/core src/engine/_seccomp src/engine/_intercept
+C_SOURCES := $(wildcard $(C_FOLDERS:=/*.c))
+C_HEADERS := $(wildcard src/engine/*.h $(C_FOLDERS:=/*.h))
 CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxi src/engine/*.pxd)
 
 MAKEFLAGS += --no-print-directory
@@ -42,7 +43,7 @@ lint: setup ## Check style, types, import directions and the C core's warnings
 	@echo "stubtest: stubs against the compiled core"
 	@MYPYPATH=build/names $(BIN)/python -m mypy.stubtest --concise \
 		--mypy-config-file pyproject.toml --allowlist tests/stubtest.txt execnode.engine._pty \
-		execnode.engine._files execnode.engine._confine
+		execnode.engine._files execnode.engine._confine execnode.engine._notify
 	@echo "$(CC): our C with warnings as errors"
 	@set -e; for source in $(C_SOURCES); do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc -c -o /dev/null $$source; done
@@ -85,8 +86,8 @@ interop: peers ## Play recorded exchanges of the Codex exec-server, then have it
 
 clean: ## Remove what was built (`rm -rf .venv` removes the rest)
 	@rm -rf build dist src/*.egg-info *.egg-info .benchmarks .hypothesis .import_linter_cache \
-		.mypy_cache .pytest_cache .ruff_cache src/engine/*.so src/engine/_seccomp/execnode-helper \
-		src/engine/_seccomp/execnode-execve-wrapper
+		.mypy_cache .pytest_cache .ruff_cache src/engine/*.so src/engine/_seccomp/*.so \
+		src/engine/_seccomp/execnode-helper src/engine/_seccomp/execnode-execve-wrapper
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

@@ -47,6 +47,10 @@ class Program(Extension):
     """A C program that ships inside the package."""
 
 
+class Interposer(Program):
+    """A C library that ships inside the package, for LD_PRELOAD."""
+
+
 class Copy(Program):
     """A program, built before, under another name."""
 
@@ -68,7 +72,7 @@ class InstallScripts(install_scripts):
 
 
 class BuildExt(build_ext):
-    """`build_ext`, which also links each `Program` as an executable."""
+    """`build_ext`, which also links each `Program`, as an executable or as a plain library."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -81,7 +85,8 @@ class BuildExt(build_ext):
 
     def get_ext_filename(self, fullname: str) -> str:
         if isinstance(self.ext_map.get(fullname), Program):
-            return str(Path(*fullname.split(".")))
+            suffix = ".so" if isinstance(self.ext_map[fullname], Interposer) else ""
+            return str(Path(*fullname.split("."))) + suffix
         return super().get_ext_filename(fullname)
 
     def build_extension(self, ext: Extension) -> None:
@@ -101,6 +106,9 @@ class BuildExt(build_ext):
             extra_postargs=ext.extra_compile_args,
             depends=ext.depends,
         )
+        if isinstance(ext, Interposer):
+            self.link_program(objects, target, "-shared", "-s", "-Wl,-z,now", "-ldl")
+            return
         try:
             self.link_program(objects, target, "-static")
         except LinkError:
@@ -126,7 +134,15 @@ def programs() -> list[Program]:
         extra_compile_args=COMPILE,
     )
     # A shell gives the wrapper its path as argv[0], by which the helper knows what to be.
-    return [helper, Copy(f"{PACKAGE}.engine._seccomp.execnode-execve-wrapper", helper)]
+    wrapper = Copy(f"{PACKAGE}.engine._seccomp.execnode-execve-wrapper", helper)
+    interposer = Interposer(
+        f"{PACKAGE}.engine._seccomp.libexecnode-intercept",
+        sources("engine/_intercept"),
+        include_dirs=[str(SRC)],
+        depends=HEADERS,
+        extra_compile_args=[*COMPILE, "-fPIC"],
+    )
+    return [helper, wrapper, interposer]
 
 
 # What a spawned child does to itself, without a helper, and what may be left of one that had it.
@@ -149,14 +165,16 @@ def compiled(name: str, *c_files: str) -> Extension:
 core = compiled("_pty", *sources("engine/core"), *CONFINE)
 files = compiled("_files", "src/engine/core/crc32c.c")
 # The helper's sandbox as a library; what it also is has no use there.
-APPLETS = [f"src/engine/_seccomp/{name}.c" for name in ("guardian", "helper", "probe")]
+ASKING = ("escalated", "escalation_wire", "supervise", "wrapper", "wrapper_wait")
+APPLETS = [f"src/engine/_seccomp/{n}.c" for n in ("guardian", "helper", "probe", *ASKING)]
 confine = compiled("_confine", *sorted({*sources("engine/_seccomp")} - {*APPLETS}))
+notify = compiled("_notify")
 
 setup(
     packages=[PACKAGE, *(f"{PACKAGE}.{name}" for name in find_packages(str(SRC)))],
     ext_modules=[
         *cythonize(
-            [core, files, confine],
+            [core, files, confine, notify],
             include_path=[str(LINKS)],
             build_dir="build/cython",
             compiler_directives={"language_level": 3},

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HELPER", "WRAPPER"]
+__all__ = ["HELPER", "INTERPOSER", "WRAPPER"]
 
 _FOLDER: Final = Path(__file__).parent / "_seccomp"
 
@@ -12,3 +12,6 @@ HELPER: Final = _FOLDER / "execnode-helper"
 
 WRAPPER: Final = _FOLDER / "execnode-execve-wrapper"
 """The same under the name of the escalation client: shells give it its path as argv[0]."""
+
+INTERPOSER: Final = _FOLDER / "libexecnode-intercept.so"
+"""For LD_PRELOAD: has unmodified programs execute the wrapper in place of what they would execute."""
