@@ -18,7 +18,8 @@ CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxi src/engine/*.pxd)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format build sanitize arm64 bench bench-gate peers interop clean
+.PHONY: help setup run test lint format build sanitize arm64 bench bench-gate peers shells interop \
+	clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +31,7 @@ run: setup ## Start a node on a private socket and run real commands through it
 	@$(BIN)/python examples/demo.py
 
 test: setup ## Run the whole test suite
+	@$(MAKE) shells || echo "the tests of patched shells will fail" >&2
 	@$(BIN)/python -m pytest -n auto --dist loadgroup -p no:benchmark
 
 lint: setup ## Check style, types, import directions and the C core's warnings
@@ -79,6 +81,9 @@ bench-gate: setup ## Fail when a ratio is worse than its bound in bench/bounds.t
 
 peers: setup ## Fetch the peers that benches and interop need, into a cache outside the tree
 	@$(BIN)/python -m bench.peers
+
+shells: setup ## Build bash and zsh that ask before they execute, into a cache outside the tree
+	@$(BIN)/python -m tests.escalation.shells.building
 
 interop: peers ## Play recorded exchanges of the Codex exec-server, then have its CLI use a node
 	@$(BIN)/python -m tests.interop.play

@@ -1,4 +1,4 @@
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, final
 
 EXECVE: Final[int]
 EXECVEAT: Final[int]
@@ -9,6 +9,7 @@ class Notice(NamedTuple):
     number: int
     arguments: tuple[int, ...]
 
+@final
 class Listener:
     def __init__(self, fd: int) -> None: ...
     def __enter__(self) -> Self: ...
@@ -19,5 +20,3 @@ class Listener:
     def waits(self, cookie: int) -> bool: ...
     def proceed(self, cookie: int) -> bool: ...
     def refuse(self, cookie: int, error: int) -> bool: ...
-
-def borrow(pidfd: int, number: int) -> int: ...

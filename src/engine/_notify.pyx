@@ -4,7 +4,8 @@
 import os
 from typing import NamedTuple
 
-from libc.errno cimport EINTR, ENOENT, errno
+cimport cython
+from libc.errno cimport EINPROGRESS, EINTR, ENOENT, errno
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -43,7 +44,7 @@ cdef extern from "unistd.h" nogil:
     long syscall(long number, ...)
 
 cdef extern from "sys/syscall.h" nogil:
-    enum: SYS_seccomp, SYS_pidfd_getfd, _EXECVE "SYS_execve", _EXECVEAT "SYS_execveat"
+    enum: SYS_seccomp, _EXECVE "SYS_execve", _EXECVEAT "SYS_execveat"
 
 EXECVE = _EXECVE
 EXECVEAT = _EXECVEAT
@@ -69,6 +70,7 @@ class Notice(NamedTuple):
     arguments: tuple[int, ...]
 
 
+@cython.final
 cdef class Listener:
     """The descriptor that a filter's questions come from; it is owned, and closed with this."""
 
@@ -145,17 +147,6 @@ cdef class Listener:
         r.answer.id, r.answer.error, r.answer.flags = cookie, error, flags
         if c_ioctl(self._fd, SECCOMP_IOCTL_NOTIF_SEND, &r) == 0:
             return True
-        if errno == ENOENT:
+        if errno == ENOENT or errno == EINPROGRESS: # its process is gone, or a copy of this answered
             return False
         raise OSError(errno, os.strerror(errno))
-
-
-def borrow(int pidfd, int number):
-    """A copy of descriptor `number` of another process, not inherited by children.
-
-    Raises OSError: EBADF when it is not open there, EPERM without the right to look.
-    """
-    cdef long fd = syscall(SYS_pidfd_getfd, pidfd, number, 0)
-    if fd < 0:
-        raise OSError(errno, os.strerror(errno))
-    return fd

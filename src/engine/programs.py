@@ -14,4 +14,4 @@ WRAPPER: Final = _FOLDER / "execnode-execve-wrapper"
 """The same under the name of the escalation client: shells give it its path as argv[0]."""
 
 INTERPOSER: Final = _FOLDER / "libexecnode-intercept.so"
-"""For LD_PRELOAD: has unmodified programs execute the wrapper in place of what they would execute."""
+"""For LD_PRELOAD: unmodified programs then execute the wrapper, which asks, in place of others."""

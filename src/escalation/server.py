@@ -8,10 +8,10 @@ import logging
 import os
 import select
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -26,6 +26,7 @@ from .outside import Subject, run_outside
 from .permits import Permits
 from .policy import Action, Deny, Escalate, EscalationPolicy, Run
 from .protocol import ExecRequest, ProtocolError
+from .supervisor import Supervisor
 
 __all__ = ["EscalationLimits", "EscalationServer"]
 
@@ -58,10 +59,14 @@ class EscalationServer:
     _tasks: TaskGroup
 
     def __init__(
-        self, policy: EscalationPolicy, runner: LocalRunner, limits: EscalationLimits, number: int
+        self,
+        policy: EscalationPolicy,
+        runner: LocalRunner,
+        limits: EscalationLimits,
+        env: dict[bytes, bytes],
     ) -> None:
         self.policy = policy
-        self.env = variables.intercepted(number)
+        self.env = env
         self.permits = Permits()
         self._runner = runner
         self._limits = limits
@@ -78,16 +83,19 @@ class EscalationServer:
         *,
         limits: EscalationLimits | None = None,
         number: int = _FIRST_INHERITED,
+        interpose: bool = False,
     ) -> AsyncIterator[Self]:
         """Serve until the context is left; then nobody gets an answer, and what runs outside ends.
 
         environment: the machine where escalated commands run, `Environment.local()`.
         number: the descriptor that `fd` will be in the process tree.
+        interpose: unmodified dynamic programs ask too, not only shells that know of the wrapper.
         """
         runner = environment.exec
         if not isinstance(runner, LocalRunner):
             raise TypeError("commands can be escalated on this machine only")
-        server = cls(policy, runner, limits or EscalationLimits(), number)
+        env = variables.intercepted(number, interpose=interpose)
+        server = cls(policy, runner, limits or EscalationLimits(), env)
         failure: BaseException | None = None
         with server._ours, server._theirs:
             async with anyio.create_task_group() as server._tasks:
@@ -114,22 +122,22 @@ class EscalationServer:
         while True:
             await self._slots.acquire()
             try:
-                descriptor = await self._next()
+                wish, descriptor = await self._next()
             except (OSError, EOFError) as error:
                 _logger.warning("no more execs are heard of: %s", error)
                 return
-            self._tasks.start_soon(self._one, descriptor)
+            self._tasks.start_soon(self._one, _WISHES[wish], descriptor)
 
-    async def _next(self) -> int:
-        """The descriptor of the next conversation. Raises OSError, EOFError."""
+    async def _next(self) -> tuple[bytes, int]:
+        """The next wish and what is attached to it. Raises OSError, EOFError."""
         while True:
             try:
                 wish, attached = receive_attached(self._ours, 2)
             except BlockingIOError:
                 await anyio.wait_readable(self._ours)
                 continue
-            if wish == protocol.WISH_EXEC and len(attached) == 1:
-                return attached[0]
+            if wish in _WISHES and len(attached) == 1:
+                return wish, attached[0]
             for descriptor in attached:
                 os.close(descriptor)
             if not wish and _is_shut_down(self._ours):
@@ -138,17 +146,23 @@ class EscalationServer:
 
     # --- one conversation ---------------------------------------------------------------------
 
-    async def _one(self, descriptor: int) -> None:
+    async def _one(self, fulfil: "_Fulfil", descriptor: int) -> None:
         try:
-            link = Link.adopt(descriptor)
-            try:
-                await self._converse(link)
-            finally:
-                link.close()
+            await fulfil(self, descriptor)
         except (OSError, ProtocolError) as error:
-            _logger.info("a wrapper's conversation has ended: %s", error)
+            _logger.info("a conversation has ended: %s", error)
         finally:
             self._slots.release()
+
+    async def _supervise(self, descriptor: int) -> None:
+        await Supervisor(self.policy, self.permits).serve(descriptor)
+
+    async def _exec(self, descriptor: int) -> None:
+        link = Link.adopt(descriptor)
+        try:
+            await self._converse(link)
+        finally:
+            link.close()
 
     async def _converse(self, link: Link) -> None:
         held = 0
@@ -205,3 +219,11 @@ def _is_shut_down(sock: socket.socket) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLRDHUP)
     return bool(poll.poll(0))
+
+
+_Fulfil: TypeAlias = Callable[[EscalationServer, int], Awaitable[None]]
+
+_WISHES: Final[Mapping[bytes, _Fulfil]] = {
+    protocol.WISH_EXEC: EscalationServer._exec,
+    protocol.WISH_SUPERVISE: EscalationServer._supervise,
+}

@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from execnode.engine.programs import WRAPPER
+from execnode.engine.programs import INTERPOSER, WRAPPER
 
-__all__ = ["DESCRIPTOR", "WRAPPERS", "intercepted", "outside"]
+__all__ = ["DESCRIPTOR", "PRELOAD", "WRAPPERS", "intercepted", "outside"]
 
 DESCRIPTOR: Final = b"EXECNODE_ESCALATE_FD"
 """Has the number of the inherited socket."""
 WRAPPERS: Final = (b"EXEC_WRAPPER", b"BASH_EXEC_WRAPPER")
 """Have the wrapper's path: what a shell executes instead of a program."""
+PRELOAD: Final = b"LD_PRELOAD"
+"""Has the interposer's path, ld.so(8)."""
 
 # With these the one who asks would choose code that runs inside the program that was decided about:
 # what ld.so(8) ignores in set-user-ID programs, what shells and interpreters load or run when they
@@ -27,10 +29,20 @@ _FOREIGN_CODE: Final = re.compile(
 _OURS: Final = frozenset({DESCRIPTOR, *WRAPPERS})
 
 
-def intercepted(number: int) -> dict[bytes, bytes]:
-    """What tells a process tree to ask before it executes, on this descriptor."""
+def intercepted(number: int, *, interpose: bool = False) -> dict[bytes, bytes]:
+    """What tells a process tree to ask before it executes, on this descriptor.
+
+    interpose: unmodified programs ask too. Raises ValueError when the loader cannot be told where
+    the interposer is: it takes no space and no colon in a path.
+    """
     wrapper = bytes(WRAPPER)
-    return {DESCRIPTOR: b"%d" % number, **dict.fromkeys(WRAPPERS, wrapper)}
+    told = {DESCRIPTOR: b"%d" % number, **dict.fromkeys(WRAPPERS, wrapper)}
+    if interpose:
+        interposer = bytes(INTERPOSER)
+        if re.search(rb"[ :]", interposer):
+            raise ValueError(f"a path that the loader would split: {INTERPOSER}")
+        told[PRELOAD] = interposer
+    return told
 
 
 def outside(env: Iterable[bytes]) -> dict[str, str]:

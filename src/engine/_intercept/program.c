@@ -144,6 +144,6 @@ int program_name(char *name, size_t size, int directory, const char *path)
     size_t length = strlen(name);
     if (length + 1 + strlen(path) >= size)
         return ENAMETOOLONG;
-    stpcpy(stpcpy(name + length, "/"), path);
+    stpcpy(stpcpy(name + length, name[length - 1] == '/' ? "" : "/"), path);
     return 0;
 }

@@ -11,12 +11,12 @@
 /* Above what programs choose by hand, and below the usual limit of 1024; or where the limit is lower. */
 static const int floors[] = {900, 200};
 
-enum { PLACES = 4 };
+enum { PLACES = 4, SEARCHED = 1024 };
 
 static struct {
     dev_t device;
     ino_t inode;
-    int places[PLACES]; /* numbers that it has or had, in this process or in a vfork child */
+    int places[PLACES]; /* where it was at load time, then numbers that it has or had, maybe in a vfork child alone */
     unsigned newest;
 } socket_ = {.places = {-1, -1, -1, -1}};
 
@@ -58,11 +58,27 @@ bool socket_is(int fd)
     return false;
 }
 
+static void remember(int fd)
+{
+    for (int i = 0; i < PLACES; i++)
+        if (socket_.places[i] == fd)
+            return;
+    socket_.newest = socket_.newest % (PLACES - 1) + 1;
+    socket_.places[socket_.newest] = fd;
+}
+
 int socket_number(void)
 {
+    if (socket_.inode == 0)
+        return -1;
     for (int i = 0; i < PLACES; i++)
         if (socket_.places[i] >= 0 && matches(socket_.places[i]))
             return socket_.places[i];
+    for (int fd = SEARCHED - 1; fd >= 0; fd--) /* moved often, by children of vfork */
+        if (matches(fd)) {
+            remember(fd);
+            return fd;
+        }
     return -1;
 }
 
@@ -80,10 +96,6 @@ bool socket_give_way(int fd)
         place = fcntl(fd, F_DUPFD, floors[1]);
     if (place < 0)
         return false;
-    for (int i = 0; i < PLACES; i++)
-        if (socket_.places[i] == place)
-            return true;
-    socket_.newest = (socket_.newest + 1) % PLACES;
-    socket_.places[socket_.newest] = place;
+    remember(place);
     return true;
 }

@@ -56,6 +56,9 @@ void exec_in_place(const char *file, char *const *argv);
 /* Complain about `what` on stderr, with errno's text unless it is 0, and give an exit code: `code`. */
 int escalation_failed(int code, const char *what);
 
+/* `--supervise -- COMMAND ARG...`, after the program's name. */
+int supervise_main(int argc, char **argv);
+
 /* Be the command that runs outside, as the process that was asked: forward signals, end as it does. */
 int escalated_wait(int link);
 

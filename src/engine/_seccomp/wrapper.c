@@ -89,6 +89,8 @@ static int obey(int link, const struct answer *answer, const char *file, char *c
 int wrapper_main(int argc, char **argv)
 {
     static struct answer answer;
+    if (argc > 1 && strcmp(argv[1], "--supervise") == 0)
+        return supervise_main(argc - 1, argv + 1);
     bool marked = argc > 1 && strcmp(argv[1], "--") == 0;
     char **words = argv + 1 + marked;
     if (argc - marked < 3 || (!marked && words[0][0] == '-'))
