@@ -36,9 +36,7 @@ class Shell:
         return PATCHES / f"{self.name}.patch"
 
 
-BASH = Shell(
-    "bash", "bash", ("--without-bash-malloc", "--disable-nls", "--disable-help-builtin")
-)
+BASH = Shell("bash", "bash", ("--without-bash-malloc", "--disable-nls", "--disable-help-builtin"))
 ZSH = Shell("zsh", "Src/zsh", ("--disable-gdbm", "--disable-dynamic", "--with-tcsetpgrp"))
 SHELLS = (BASH, ZSH)
 
