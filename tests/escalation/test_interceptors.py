@@ -56,6 +56,7 @@ async def intercepted(
     caller: Caller, kind: str, programs: Programs, action: Action, args: Sequence[str] = ARGS
 ) -> tuple[Ended, Interception]:
     """What happens when this is decided about the probe, and all else is run."""
+    command = caller.argv(programs, args)
     probes = {programs.probe, *map(str, programs.folder.glob("git-probe"))}
 
     def decide(file: bytes, argv: list[bytes], workdir: bytes) -> Action:
@@ -63,9 +64,8 @@ async def intercepted(
         return action if str(path) in probes or path.name == "pre-commit" else Run()
 
     async with interception(decide, interpose=kind == "interposed") as inside:
-        argv = caller.argv(programs, args)
         head = SUPERVISE if kind == "supervised" else ()
-        done = await ended(inside.start, [*head, *argv], env=environment(programs))
+        done = await ended(inside.start, [*head, *command], env=environment(programs))
     return done, inside
 
 
