@@ -31,7 +31,8 @@ def test_the_wheel_holds_execnode_and_nothing_else(archives: Archives) -> None:
     tops = {PurePosixPath(name).parts[0] for name in wheel_files(archives)}
     assert tops == {"execnode", f"{name}.data", f"{name}.dist-info"}
     data = {file for file in wheel_files(archives) if file.startswith(f"{name}.data/")}
-    assert data == {f"{name}.data/scripts/execnode-linux-sandbox"}
+    names = ("execnode-execve-wrapper", "execnode-linux-sandbox")
+    assert data == {f"{name}.data/scripts/{program}" for program in names}
 
 
 def test_the_wheel_holds_every_python_file_and_stub(archives: Archives) -> None:
