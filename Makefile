@@ -10,14 +10,16 @@ BENCH_JSON := build/bench.json
 FLAVOUR := $(if $(filter 1,$(EXECNODE_DEBUG)),-debug)$(if $(filter 1,$(EXECNODE_SANITIZE)),-sanitize)
 BUILT := build/.built$(FLAVOUR)
 
-C_SOURCES := $(wildcard src/engine/core/*.c src/engine/_seccomp/*.c)
-C_HEADERS := $(wildcard src/engine/*.h src/engine/core/*.h src/engine/_seccomp/*.h)
+C_FOLDERS := src/engine/core src/engine/_seccomp src/engine/_intercept
+C_SOURCES := $(wildcard $(C_FOLDERS:=/*.c))
+C_HEADERS := $(wildcard src/engine/*.h $(C_FOLDERS:=/*.h))
 CYTHON := $(wildcard src/engine/*.pyx src/engine/*.pxi src/engine/*.pxd)
 
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format build sanitize arm64 bench bench-gate peers interop clean
+.PHONY: help setup run test lint format build sanitize arm64 bench bench-gate peers shells interop \
+	clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -29,6 +31,7 @@ run: setup ## Start a node on a private socket and run real commands through it
 	@$(BIN)/python examples/demo.py
 
 test: setup ## Run the whole test suite
+	@$(MAKE) shells || echo "the tests of patched shells will fail" >&2
 	@$(BIN)/python -m pytest -n auto --dist loadgroup -p no:benchmark
 
 lint: setup ## Check style, types, import directions and the C core's warnings
@@ -42,7 +45,7 @@ lint: setup ## Check style, types, import directions and the C core's warnings
 	@echo "stubtest: stubs against the compiled core"
 	@MYPYPATH=build/names $(BIN)/python -m mypy.stubtest --concise \
 		--mypy-config-file pyproject.toml --allowlist tests/stubtest.txt execnode.engine._pty \
-		execnode.engine._files execnode.engine._confine
+		execnode.engine._files execnode.engine._confine execnode.engine._notify
 	@echo "$(CC): our C with warnings as errors"
 	@set -e; for source in $(C_SOURCES); do \
 		$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -Isrc -c -o /dev/null $$source; done
@@ -79,13 +82,17 @@ bench-gate: setup ## Fail when a ratio is worse than its bound in bench/bounds.t
 peers: setup ## Fetch the peers that benches and interop need, into a cache outside the tree
 	@$(BIN)/python -m bench.peers
 
+shells: setup ## Build bash and zsh that ask before they execute, into a cache outside the tree
+	@$(BIN)/python -m tests.escalation.shells.building
+
 interop: peers ## Play recorded exchanges of the Codex exec-server, then have its CLI use a node
 	@$(BIN)/python -m tests.interop.play
 	@$(BIN)/python -m pytest -q -n 2 -p no:benchmark tests/interop
 
 clean: ## Remove what was built (`rm -rf .venv` removes the rest)
 	@rm -rf build dist src/*.egg-info *.egg-info .benchmarks .hypothesis .import_linter_cache \
-		.mypy_cache .pytest_cache .ruff_cache src/engine/*.so src/engine/_seccomp/execnode-helper
+		.mypy_cache .pytest_cache .ruff_cache src/engine/*.so src/engine/_seccomp/*.so \
+		src/engine/_seccomp/execnode-helper src/engine/_seccomp/execnode-execve-wrapper
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -111,5 +118,6 @@ $(BUILT): $(VENV)/.installed $(C_SOURCES) $(C_HEADERS) $(CYTHON)
 	@echo "compiling the core"
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 	@install -m 755 src/engine/_seccomp/execnode-helper $(BIN)/execnode-linux-sandbox
+	@install -m 755 src/engine/_seccomp/execnode-helper $(BIN)/execnode-execve-wrapper
 	@rm -f build/.built*
 	@touch $@

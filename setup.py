@@ -47,19 +47,32 @@ class Program(Extension):
     """A C program that ships inside the package."""
 
 
+class Interposer(Program):
+    """A C library that ships inside the package, for LD_PRELOAD."""
+
+
+class Copy(Program):
+    """A program, built before, under another name."""
+
+    def __init__(self, name: str, of: Program) -> None:
+        super().__init__(name, [])
+        self.of = of
+
+
 class InstallScripts(install_scripts):
-    """`install_scripts`, which also puts the helper on PATH under the name that people use."""
+    """`install_scripts`, which also puts the helper on PATH under the names that people use."""
 
     def run(self) -> None:
         super().run()
         build = self.get_finalized_command("build_ext")
-        for program in programs():
+        for program in programs()[:1]:
             path = Path(build.get_ext_fullpath(program.name))
-            self.write_script("execnode-linux-sandbox", path.read_bytes(), "b")
+            for name in ("execnode-linux-sandbox", "execnode-execve-wrapper"):
+                self.write_script(name, path.read_bytes(), "b")
 
 
 class BuildExt(build_ext):
-    """`build_ext`, which also links each `Program` as an executable."""
+    """`build_ext`, which also links each `Program`, as an executable or as a plain library."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -72,7 +85,8 @@ class BuildExt(build_ext):
 
     def get_ext_filename(self, fullname: str) -> str:
         if isinstance(self.ext_map.get(fullname), Program):
-            return str(Path(*fullname.split(".")))
+            suffix = ".so" if isinstance(self.ext_map[fullname], Interposer) else ""
+            return str(Path(*fullname.split("."))) + suffix
         return super().get_ext_filename(fullname)
 
     def build_extension(self, ext: Extension) -> None:
@@ -80,6 +94,9 @@ class BuildExt(build_ext):
             super().build_extension(ext)
             return
         target = Path(self.get_ext_fullpath(ext.name))
+        if isinstance(ext, Copy):
+            self.copy_file(self.get_ext_fullpath(ext.of.name), str(target))
+            return
         if not (self.force or newer_group([*ext.sources, *ext.depends], str(target))):
             return
         objects = self.compiler.compile(
@@ -89,6 +106,9 @@ class BuildExt(build_ext):
             extra_postargs=ext.extra_compile_args,
             depends=ext.depends,
         )
+        if isinstance(ext, Interposer):
+            self.link_program(objects, target, "-shared", "-s", "-Wl,-z,now", "-ldl")
+            return
         try:
             self.link_program(objects, target, "-static")
         except LinkError:
@@ -106,15 +126,23 @@ def programs() -> list[Program]:
     files = sources("engine/_seccomp")
     if not files:
         return []
-    return [
-        Program(
-            f"{PACKAGE}.engine._seccomp.execnode-helper",
-            files,
-            include_dirs=[str(SRC)],
-            depends=HEADERS,
-            extra_compile_args=COMPILE,
-        )
-    ]
+    helper = Program(
+        f"{PACKAGE}.engine._seccomp.execnode-helper",
+        files,
+        include_dirs=[str(SRC)],
+        depends=HEADERS,
+        extra_compile_args=COMPILE,
+    )
+    # A shell gives the wrapper its path as argv[0], by which the helper knows what to be.
+    wrapper = Copy(f"{PACKAGE}.engine._seccomp.execnode-execve-wrapper", helper)
+    interposer = Interposer(
+        f"{PACKAGE}.engine._seccomp.libexecnode-intercept",
+        sources("engine/_intercept"),
+        include_dirs=[str(SRC)],
+        depends=HEADERS,
+        extra_compile_args=[*COMPILE, "-fPIC"],
+    )
+    return [helper, wrapper, interposer]
 
 
 # What a spawned child does to itself, without a helper, and what may be left of one that had it.
@@ -137,14 +165,16 @@ def compiled(name: str, *c_files: str) -> Extension:
 core = compiled("_pty", *sources("engine/core"), *CONFINE)
 files = compiled("_files", "src/engine/core/crc32c.c")
 # The helper's sandbox as a library; what it also is has no use there.
-APPLETS = [f"src/engine/_seccomp/{name}.c" for name in ("guardian", "helper", "probe")]
+ASKING = ("escalated", "escalation_wire", "supervise", "wrapper", "wrapper_wait")
+APPLETS = [f"src/engine/_seccomp/{n}.c" for n in ("guardian", "helper", "probe", *ASKING)]
 confine = compiled("_confine", *sorted({*sources("engine/_seccomp")} - {*APPLETS}))
+notify = compiled("_notify")
 
 setup(
     packages=[PACKAGE, *(f"{PACKAGE}.{name}" for name in find_packages(str(SRC)))],
     ext_modules=[
         *cythonize(
-            [core, files, confine],
+            [core, files, confine, notify],
             include_path=[str(LINKS)],
             build_dir="build/cython",
             compiler_directives={"language_level": 3},

@@ -16,7 +16,7 @@ from bench import peers
 from bench.contest import Contender, Contest, Entry, Round, Work, entries
 from bench.tools import Tools, bwrap
 from execnode.engine._pty import Engine, Sandbox
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 
 PROTECTED = (".git", ".agents", ".codex", ".aws")
 TMP = Path("/tmp")

@@ -12,13 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from execnode.engine.programs import HELPER
 from execnode.engine.tree import Trees
 
-__all__ = ["HELPER", "Guardian"]
-
-HELPER = Path(__file__).parent / "_seccomp" / "execnode-helper"
-"""The helper executable, which does what the name in its argv[0] says."""
-
+__all__ = ["Guardian"]
 
 PATIENCE_MS = 250
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from execnode.engine.cgroup import CgroupPool, CgroupsUnavailable
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 
 __all__ = ["Probe", "probe"]
 

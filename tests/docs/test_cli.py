@@ -26,6 +26,7 @@ FOREIGN = {
     "--wait",
     "--concurrent-requests",
     "--strict",
+    "--supervise",
 }
 
 

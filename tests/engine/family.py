@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 from execnode.engine.tree import Place
 from tests.locate import ROOT
 

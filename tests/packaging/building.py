@@ -14,7 +14,8 @@ from tests.locate import ROOT
 # What a fresh checkout does not have.
 LEFT_BEHIND = shutil.ignore_patterns(
     ".*_cache", ".benchmarks", ".git", ".hypothesis", ".venv", "*.egg-info", "*.o", "*.so",
-    "__pycache__", "build", "dist", "execnode-helper",
+    "__pycache__", "build", "dist", "execnode-execve-wrapper",
+    "execnode-helper",
 )  # fmt: skip
 
 

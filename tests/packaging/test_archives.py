@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.xdist_group("packaging"),
 ]
 
-HELPER = "execnode/engine/_seccomp/execnode-helper"
+FOLDER = "execnode/engine/_seccomp"
 
 
 def wheel_files(archives: Archives) -> set[str]:
@@ -31,7 +31,8 @@ def test_the_wheel_holds_execnode_and_nothing_else(archives: Archives) -> None:
     tops = {PurePosixPath(name).parts[0] for name in wheel_files(archives)}
     assert tops == {"execnode", f"{name}.data", f"{name}.dist-info"}
     data = {file for file in wheel_files(archives) if file.startswith(f"{name}.data/")}
-    assert data == {f"{name}.data/scripts/execnode-linux-sandbox"}
+    names = ("execnode-execve-wrapper", "execnode-linux-sandbox")
+    assert data == {f"{name}.data/scripts/{program}" for program in names}
 
 
 def test_the_wheel_holds_every_python_file_and_stub(archives: Archives) -> None:
@@ -48,16 +49,17 @@ def test_the_wheel_holds_every_python_file_and_stub(archives: Archives) -> None:
 def test_the_wheel_holds_the_compiled_modules_and_no_source_of_them(archives: Archives) -> None:
     files = wheel_files(archives)
     modules = {PurePosixPath(name).name.partition(".")[0] for name in files if name.endswith(".so")}
-    assert modules == {"_files", "_pty"}
+    assert modules == {"_files", "_notify", "_pty", "libexecnode-intercept"}
     assert [name for name in files if re.search(r"\.(c|h|o|pyx|pxd)$", name)] == []
 
 
 @pytest.mark.skipif(
     not list((ROOT / "src/engine/_seccomp").glob("*.c")), reason="no helper program in this tree"
 )
-def test_the_helper_program_may_be_executed(archives: Archives) -> None:
+@pytest.mark.parametrize("name", ["execnode-helper", "execnode-execve-wrapper"])
+def test_the_helper_program_may_be_executed(archives: Archives, name: str) -> None:
     with ZipFile(archives.wheel) as wheel:
-        mode = wheel.getinfo(HELPER).external_attr >> 16
+        mode = wheel.getinfo(f"{FOLDER}/{name}").external_attr >> 16
     assert mode & 0o111 == 0o111
 
 

@@ -40,6 +40,13 @@ def test_the_wheel_runs_a_command(installed: Path, tmp_path: Path, program: list
     assert (done.returncode, done.stdout) == (3, b"said\n"), done.stderr.decode()
 
 
+@pytest.mark.parametrize("name", ["execnode-linux-sandbox", "execnode-execve-wrapper"])
+def test_the_wheel_puts_the_helper_on_the_path(installed: Path, name: str) -> None:
+    done = subprocess.run([installed / "bin" / name], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"usage: {name} [" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["src", "engine", "server", "client", "protocol", "tests"])
 def test_the_wheel_installs_no_other_name(installed: Path, tmp_path: Path, name: str) -> None:
     done = subprocess.run(

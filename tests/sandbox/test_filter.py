@@ -328,6 +328,8 @@ ARGUMENTS = [
     ("ioctl", (0, 0x4B00), EPERM),
     ("ioctl", (0, 0x4BFF), EPERM),
     ("ioctl", (0, 0x4C00), ALLOW),
+    ("ioctl", (0, 0xC0502100), EPERM),  # SECCOMP_IOCTL_NOTIF_RECV
+    ("ioctl", (0, 0xC0182101), ALLOW),
     ("ioctl", (0, 0x40086602), ALLOW),  # FS_IOC_SETFLAGS
     ("openat", (0, 0, CREAT, 0o644), ALLOW),
     ("openat", (0, 0, CREAT, 0o4755), EPERM),

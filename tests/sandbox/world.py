@@ -16,7 +16,7 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any, Self
 
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 
 HERE = Path(__file__).parent
 NOBODY = 65534

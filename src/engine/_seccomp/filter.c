@@ -157,6 +157,8 @@ static void test_ioctl(struct writer *w, int argument, uint32_t bits)
         TIOCLINUX, /* pastes into it */
         TIOCSETD,  /* loads another line discipline */
         TIOCCONS,  /* takes the console's output */
+        /* Takes a question that the escalation server is about to: it would wait for the next, and for nothing else. */
+        SECCOMP_IOCTL_NOTIF_RECV,
     };
     load_argument(w, argument);
     if (bits)

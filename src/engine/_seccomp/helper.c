@@ -8,6 +8,8 @@ static const struct applet {
     const char *name;
     int (*main)(int argc, char **argv);
 } applets[] = {
+    {"execnode-escalated", escalated_main},
+    {"execnode-execve-wrapper", wrapper_main},
     {"execnode-guardian", guardian_main},
     {"execnode-linux-sandbox", sandbox_main},
     {"execnode-probe", probe_main},
@@ -23,6 +25,7 @@ int main(int argc, char **argv)
         if (strcmp(name, applets[i].name) == 0)
             return applets[i].main(argc, argv);
     return usage("This program does what the name it is called by says (argv[0]); it knows\n"
+                 "  execnode-execve-wrapper [--] FILE ARGV0 [ARG...]\n"
                  "  execnode-guardian --cgroup DIR | --lineage LOW HIGH\n"
                  "  execnode-linux-sandbox [OPTION...] -- COMMAND [ARG...]\n"
                  "  execnode-probe [--cgroup DIR]\n");

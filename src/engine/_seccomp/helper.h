@@ -8,9 +8,11 @@
 
 enum { EXIT_USAGE = 2 };
 
+int escalated_main(int argc, char **argv);
 int guardian_main(int argc, char **argv);
 int probe_main(int argc, char **argv);
 int sandbox_main(int argc, char **argv);
+int wrapper_main(int argc, char **argv);
 
 /* Text to stderr; returns EXIT_USAGE, so that an applet can `return usage(...)`. */
 int usage(const char *text);

@@ -6,7 +6,7 @@ import signal
 from typing import Final
 
 from execnode.engine import Engine, SpawnError
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 from execnode.engine.tree import Trees
 from execnode.environment.local.pump import drive
 

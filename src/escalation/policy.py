@@ -1,0 +1,51 @@
+"""What is decided of an exec, and by whom."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["Action", "Deny", "Escalate", "EscalationPolicy", "Run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Executed where it is, with what the process that asked may do and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Escalate:
+    """Executed outside the sandbox, or in another.
+
+    env: its exact environment; None: the caller's, without variables that have other code run in it
+        (see docs/escalation.md), which no list has all of.
+    descriptors: those of the caller's that it gets beside 0, 1 and 2, under the same numbers.
+    options: further options of the start, as for `Environment.exec.start`.
+    """
+
+    env: Mapping[str, str] | None = None
+    descriptors: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Not executed at all; the caller sees the reason on its stderr and exit code 1."""
+
+    reason: str
+
+
+Action: TypeAlias = Run | Escalate | Deny
+
+
+class EscalationPolicy(Protocol):
+    """Decides about execs. Any number of questions may be open at once."""
+
+    async def determine_action(self, file: bytes, argv: list[bytes], workdir: bytes) -> Action:
+        """What is to become of an exec.
+
+        file: what would be executed, an absolute path as seen by the caller. argv: its arguments,
+        argv[0] included, which may say anything. workdir: the caller's folder; empty when that has
+        no name any more, and then `file` may be relative.
+
+        Cancelled when the caller is gone. An exception denies, and is logged.
+        """

@@ -1,0 +1,218 @@
+"""Those who ask may be hostile: the server neither blocks nor leaks, and serves the others."""
+
+import array
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from execnode.escalation import Action, Escalate, EscalationLimits, Run
+from tests.escalation.interception import Interception, escalated, interception, run
+
+pytestmark = pytest.mark.trio
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Attacker:
+    """Somebody inside, who has the inherited socket and speaks as it likes."""
+
+    def __init__(self, inside: Interception) -> None:
+        self.socket = socket.socket(fileno=os.dup(inside.server.fd))
+
+    def wish(self, message: bytes, *attached: int) -> None:
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", attached))]
+        self.socket.sendmsg([message], rights if attached else [])
+
+    def connect(self) -> trio.SocketStream:
+        """A conversation's own stream."""
+        ours, theirs = socket.socketpair()
+        self.wish(b"E", theirs.fileno())
+        theirs.close()
+        return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+
+
+def request(*strings: str) -> bytes:
+    payload = len(strings).to_bytes(4, "big") + bytes(4) + (0o22).to_bytes(4, "big")
+    payload += b"".join(os.fsencode(each) + b"\0" for each in ("/", "/bin/true", *strings))
+    return b"Q" + len(payload).to_bytes(4, "big") + payload
+
+
+async def serves_others(inside: Interception) -> None:
+    ended = await inside.shell('"$W" /bin/echo echo served')
+    assert ended.out == "served\n", ended.err
+
+
+async def read_to_the_end(stream: trio.SocketStream) -> bytes:
+    data = b""
+    try:
+        while piece := await stream.receive_some():
+            data += piece
+    except trio.BrokenResourceError:
+        pass
+    await stream.aclose()
+    return data
+
+
+Attack = Callable[[Attacker], Awaitable[None]]
+
+
+async def no_stream(attacker: Attacker) -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    read, write = os.pipe()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for each in (null, read, listener.fileno()):
+        attacker.wish(b"E", each)
+    attacker.wish(b"E", null, null, null)
+    attacker.wish(b"E")
+    attacker.wish(b"")
+    attacker.wish(b"?", null)
+    attacker.wish(b"EE", null)
+    attacker.wish(b"E" * 5000, null)
+    listener.close()
+    for each in (null, read, write):
+        os.close(each)
+
+
+async def garbage(attacker: Attacker) -> None:
+    for data in (
+        b"?",
+        b"\0" * 100,
+        b"Q" + b"\xff" * 4,
+        b"Q\0\0\0\1x",
+        b"F\0\0\0\0",
+        b"S\0\0\0\1\x09",
+        request("a") + b"more",
+        request("a")[:-1] + b"x",
+    ):
+        stream = attacker.connect()
+        await stream.send_all(data)
+        await stream.send_eof()
+        answer = await read_to_the_end(stream)
+        assert answer[:1] in (b"", b"R", b"E")
+
+
+async def many_descriptors(attacker: Attacker) -> None:
+    """More than were asked for, and at every other moment than when they were asked for."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for first in (b"", request("a")):
+        stream = attacker.connect()
+        await stream.send_all(first)
+        for _ in range(4):
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 250))]
+            try:
+                await stream.socket.sendmsg([b"F"], rights)
+            except OSError:
+                break
+        await read_to_the_end(stream)
+    os.close(null)
+
+
+async def not_what_was_asked_for(attacker: Attacker) -> None:
+    for payload, attached in ((b"\1\1\1", 0), (b"\0\0\0", 3), (b"\1\1", 2), (b"\1\1\1\1", 4)):
+        stream = attacker.connect()
+        await stream.send_all(request("a"))
+        answer = await stream.receive_some()
+        if answer[:1] == b"E":
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * attached))]
+            frame = b"F" + len(payload).to_bytes(4, "big") + payload
+            await stream.socket.sendmsg([frame], rights if attached else [])
+            assert await read_to_the_end(stream) == b""
+        else:
+            await stream.aclose()
+
+
+async def a_socket_that_blocks(attacker: Attacker) -> None:
+    """Whoever kept a copy of the socket may set its mode: the server must not rely on that."""
+    ours, theirs = socket.socketpair()
+    attacker.wish(b"E", theirs.fileno())
+    theirs.setblocking(True)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [no_stream, garbage, many_descriptors, not_what_was_asked_for, a_socket_that_blocks],
+)
+@pytest.mark.parametrize("action", [Run(), Escalate()])
+async def test_others_are_served_and_nothing_leaks(attack: Attack, action: Action) -> None:
+    async with interception(lambda *_: action) as inside:
+        attacker = Attacker(inside)
+        await serves_others(inside)
+        before = descriptors()
+        for _ in range(3):
+            await attack(attacker)
+            await serves_others(inside)
+        assert descriptors() <= before
+        attacker.socket.close()
+
+
+async def test_who_shuts_the_socket_down_shuts_out_itself() -> None:
+    async with interception(run) as inside:
+        attacker = Attacker(inside)
+        attacker.socket.shutdown(socket.SHUT_RDWR)
+        ended = await inside.shell('"$W" /bin/echo echo ran')
+        assert (ended.code, ended.out) == (125, "")
+        attacker.socket.close()
+
+
+async def test_requests_that_never_come_give_their_places_back() -> None:
+    limits = EscalationLimits(open=4, patience=0.2)
+    async with interception(run, limits=limits) as inside:
+        attacker = Attacker(inside)
+        silent = [attacker.connect() for _ in range(20)]
+        slow = attacker.connect()
+        await slow.send_all(request("a")[:-1])
+        await serves_others(inside)
+        assert await read_to_the_end(slow) == b""
+        for stream in silent:
+            await stream.aclose()
+        attacker.socket.close()
+
+
+async def test_requests_of_too_many_bytes_together_are_refused() -> None:
+    limits = EscalationLimits(request_bytes=5000)
+    async with interception(run, limits=limits) as inside:
+        attacker = Attacker(inside)
+        stream = attacker.connect()
+        await stream.send_all(request("x" * 6000))
+        answer = await read_to_the_end(stream)
+        assert answer[:1] == b"D"
+        assert b"too much is being asked at once" in answer
+        attacker.socket.close()
+
+
+async def test_a_caller_who_leaves_ends_the_question() -> None:
+    left = trio.Event()
+
+    async def think() -> Action:
+        try:
+            await trio.Event().wait()
+        finally:
+            left.set()
+        return Run()
+
+    async with interception(lambda *_: think()) as inside:
+        process = await inside.wrapped("/bin/true", "true")
+        while not inside.policy.asked:  # noqa: ASYNC110
+            await trio.sleep(0.001)
+        await process.signal("KILL")
+        await left.wait()
+        await process.wait()
+
+
+async def test_thousands_of_execs_leave_no_descriptor_behind() -> None:
+    script = 'i=0; while [ $i -lt 300 ]; do "$W" /bin/true true; i=$((i+1)); done'
+    for decide, times in ((run, 4), (escalated, 1)):
+        async with interception(decide) as inside:
+            await inside.shell('"$W" /bin/true true')
+            before = descriptors()
+            for _ in range(times):
+                assert (await inside.shell(script)).code == 0
+            assert descriptors() <= before
