@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 from execnode.policy.plan import Plan, Rule
 from execnode.policy.profile import plan_for
 from execnode.policy.sandbox import start_request

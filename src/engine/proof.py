@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from execnode.engine._pty import PROTECTIONS, Engine, Sandbox, SpawnError
-from execnode.engine.guardian import HELPER
 from execnode.engine.probe import Probe
+from execnode.engine.programs import HELPER
 
 __all__ = ["prove_sandbox"]
 

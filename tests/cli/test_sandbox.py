@@ -11,7 +11,7 @@ import click
 import pytest
 
 from execnode.cli.verbs.sandbox import command
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 from tests.cli.programs import execnode
 
 pytestmark = pytest.mark.usefixtures("outside_tmp")

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 from tests.docs.markdown import blocks, tables
 from tests.locate import ROOT
 from tests.sandbox.profiles import PROFILES

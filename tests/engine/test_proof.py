@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from execnode.engine._pty import PROTECTIONS, landlock_abi
-from execnode.engine.guardian import HELPER
 from execnode.engine.probe import Probe
+from execnode.engine.programs import HELPER
 from execnode.engine.proof import prove_sandbox
 from tests.engine.family import nothing_leaks
 from tests.sandbox.simulator import build_simulator

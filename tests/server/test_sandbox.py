@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from execnode.engine.cgroup import own_folders
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 from tests.server.conftest import Launch
 from tests.server.running import ExecSettings, NodeProcess, NodeSettings
 from tests.server.wire import Json, Wire, eventually

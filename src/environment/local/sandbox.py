@@ -28,7 +28,7 @@ import anyio
 import anyio.to_thread
 
 from execnode.engine import Sandbox
-from execnode.engine.guardian import HELPER
+from execnode.engine.programs import HELPER
 from execnode.environment.local.start import SpawnRequest
 from execnode.policy.plan import Network, Plan
 from execnode.policy.profile import plan_for
