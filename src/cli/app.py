@@ -21,6 +21,7 @@ _VERBS = {
     "attach": "Join a process that runs: its output, its terminal.",
     "logs": "Print what a node has kept of a process's output.",
     "kill": "End processes with all they have started, or signal them.",
+    "mcp": "Offer commands as tools to agents (Model Context Protocol).",
     "policy": "Ask a policy what may run.",
     "doctor": "Try what this machine lets a node do.",
     "completion": "Print the script that completes commands in your shell.",

@@ -10,19 +10,20 @@ from execnode.policy.rules import ExecPolicy, Match, RuleError, Verdict, load_ru
 from .failure import Failure
 from .tell import put, put_json
 
-__all__ = ["check"]
+__all__ = ["check", "load"]
 
 
 def check(files: Sequence[Path], argv: Sequence[str], *, pretty: bool, resolve: bool) -> None:
     """Print what rule files say of a command. Raises Failure for a file that cannot be used."""
-    verdict = _load(files).check_command(argv, cwd=_cwd(), resolve=resolve)
+    verdict = load(files).check_command(argv, cwd=_cwd(), resolve=resolve)
     if pretty:
         put(json.dumps(_told(verdict), indent=2))
     else:
         put_json(_told(verdict))
 
 
-def _load(files: Sequence[Path]) -> ExecPolicy:
+def load(files: Sequence[Path]) -> ExecPolicy:
+    """The policy of rule files. Raises Failure for a file that cannot be used."""
     try:
         return load_rules(files)
     except RuleError as error:

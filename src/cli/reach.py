@@ -47,7 +47,7 @@ class Target(NamedTuple):
             try:
                 node = await self._enter(stack, session_ttl, recovery)
             except (OSError, ProtocolError, ValueError) as error:
-                raised = self._failure(error, code)
+                raised = self.failure(error, code)
             else:
                 try:
                     yield node
@@ -78,7 +78,8 @@ class Target(NamedTuple):
         )
         return await stack.enter_async_context(node)
 
-    def _failure(self, error: Exception, code: int) -> Failure:
+    def failure(self, error: Exception, code: int) -> Failure:
+        """What to say when there is no node to talk to."""
         if isinstance(error, ValueError):
             return Failure(str(error), code=USAGE)
         if isinstance(error, RpcError):

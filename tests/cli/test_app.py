@@ -9,7 +9,7 @@ import pytest
 from tests.cli.programs import RunningNode, execnode
 from tests.locate import SHELL_WORDS
 
-VERBS = ("serve", "run", "ps", "attach", "logs", "kill", "policy", "doctor", "completion")
+VERBS = ("serve", "run", "ps", "attach", "logs", "kill", "mcp", "policy", "doctor", "completion")
 
 _LOADED = """
 import sys

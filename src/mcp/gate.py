@@ -1,0 +1,122 @@
+"""The first gate: a command is decided about before anything of it runs."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from execnode.mcp.questions import Answer, Desk, shown
+from execnode.policy.rules import Decision, ExecPolicy, Verdict
+
+__all__ = ["Admission", "Covered", "Gate", "Refusal", "question", "refusal_of"]
+
+Covered: TypeAlias = Counter[tuple[str, tuple[str, ...]]]
+"""Execs (file, arguments) that are accepted, and how many of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a command was not run, or not to its end. reason: the rest of a sentence."""
+
+    kind: Literal["forbidden", "declined", "cancelled"]
+    reason: str
+
+    @property
+    def told(self) -> str:
+        """For the client: a sentence."""
+        what = "Not run to its end" if self.kind == "cancelled" else "Not run"
+        return f"{what}: {self.reason}."
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A command that may run.
+
+    approved: rules allow all of it, or the person has accepted it and rules speak of all of it.
+    covered: programs that it will execute which the person need not be asked about again.
+    """
+
+    approved: bool = False
+    covered: Covered = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What the rules say of commands, and the person where these ask for it.
+
+    rules: None lets every command pass. unmatched: what is done with a command of which no rule
+    speaks. path: where programs are looked up, as in $PATH. confined: commands run in a sandbox.
+    """
+
+    rules: ExecPolicy | None
+    unmatched: Decision = Decision.ALLOW
+    path: str | None = None
+    confined: bool = False
+
+    async def admit(
+        self, argv: Sequence[str], text: str, folder: str, desk: Desk
+    ) -> Admission | Refusal:
+        """Decide about a command; `text` is how a person would write it, `folder` is absolute."""
+        if self.rules is None:
+            return Admission()
+        verdict = self.rules.check_command(argv, cwd=folder)
+        decision = verdict.with_default(self.unmatched)
+        approved = not verdict.unmatched
+        if decision is Decision.ALLOW:
+            return Admission(approved)
+        if decision is Decision.FORBIDDEN:
+            reasons = "".join(f"; {reason}" for reason in verdict.reasons)
+            return Refusal("forbidden", f"the rules forbid it{reasons}")
+        answer = await desk.ask(question(text, folder, verdict, self.confined))
+        refusal = refusal_of(answer)
+        return refusal or Admission(approved, self._covered(argv, folder, verdict))
+
+    def _covered(self, argv: Sequence[str], folder: str, verdict: Verdict) -> Covered:
+        found: Covered = Counter()
+        for program, *arguments in verdict.commands or (tuple(argv),):
+            if "/" in program:
+                file: str | None = posixpath.join(folder, program)
+            else:
+                file = shutil.which(program, path=self.path)
+            if file is not None:
+                found[file, tuple(arguments)] += 1
+        return found
+
+
+def refusal_of(answer: Answer) -> Refusal | None:
+    """What an answer means for what was asked about; None when it may run."""
+    match answer:
+        case Answer.ACCEPT:
+            return None
+        case Answer.DECLINE:
+            return Refusal("declined", "the user declined it")
+        case Answer.CANCEL:
+            return Refusal("cancelled", "the user cancelled")
+        case Answer.NOBODY:
+            return Refusal(
+                "declined",
+                "the rules want the user to be asked, and this client does not offer to "
+                "(elicitation)",
+            )
+
+
+def question(text: str, folder: str, verdict: Verdict, confined: bool) -> str:
+    """What a person is asked about a command; `confined`, if there is a sandbox to leave."""
+    lines = ["Run this command?", "", *(f"    {line}" for line in shown(text).split("\n")), ""]
+    lines.append(f"In the folder {shown(folder)}")
+    rules = {
+        shlex.join(match.prefix) for match in verdict.matches if match.decision is Decision.PROMPT
+    }
+    if rules:
+        lines.append("A rule asks about: " + ", ".join(sorted(map(shown, rules))))
+    else:
+        lines.append("No rule speaks of it.")
+    lines += [f"Reason: {shown(reason)}" for reason in verdict.reasons]
+    if confined and rules:
+        lines.append("Programs that rules speak of then run outside the sandbox.")
+    return "\n".join(lines)
