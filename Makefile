@@ -85,7 +85,7 @@ peers: setup ## Fetch the peers that benches and interop need, into a cache outs
 shells: setup ## Build bash and zsh that ask before they execute, into a cache outside the tree
 	@$(BIN)/python -m tests.escalation.shells.building
 
-interop: peers ## Play recorded exchanges of the Codex exec-server, then have its CLI use a node
+interop: peers ## Play recorded exchanges of the Codex exec-server, have its CLI use a node, and inspect MCP
 	@$(BIN)/python -m tests.interop.play
 	@$(BIN)/python -m pytest -q -n 2 -p no:benchmark tests/interop
 

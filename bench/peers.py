@@ -1,4 +1,4 @@
-"""Programs of other projects that the benches compare with: where they are, and how to get them.
+"""Programs of other projects that benches and interop need: where they are, and how to get them.
 
 `make peers` (`python -m bench.peers`) downloads them with npm into a cache outside the repository:
 `$EXECNODE_PEERS` when set, else `$XDG_CACHE_HOME/execnode/peers` (`~/.cache/execnode/peers`).
@@ -14,6 +14,7 @@ import tarfile
 from pathlib import Path
 
 CODEX_PACKAGE = "@openai/codex@0.169.0-linux-x64"
+INSPECTOR_PACKAGE = "@modelcontextprotocol/inspector@2.12.0"
 CODEX_PROGRAM = "package/vendor/x86_64-unknown-linux-musl/bin/codex"
 
 
@@ -70,6 +71,33 @@ def fetch_codex() -> Path:
     return folder / CODEX_PROGRAM
 
 
+def _inspector_folder() -> Path:
+    return cache() / INSPECTOR_PACKAGE.rpartition("/")[2]
+
+
+def inspector() -> Path | None:
+    """The MCP inspector's command, or None when it was not fetched."""
+    command = _inspector_folder() / "node_modules" / ".bin" / "mcp-inspector"
+    return command if command.exists() else None
+
+
+def fetch_inspector() -> Path:
+    """Have npm install the MCP inspector, which tests/interop uses, unless it is there.
+
+    Returns and raises as fetch_codex.
+    """
+    command = inspector()
+    if command is None:
+        folder = _inspector_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ["--silent", "--no-fund", "--no-audit", "--prefix", str(folder)]
+        subprocess.run(["npm", "install", *options, INSPECTOR_PACKAGE], check=True)
+        command = inspector()
+    if command is None:
+        raise FileNotFoundError(f"npm has installed no command from {INSPECTOR_PACKAGE}")
+    return command
+
+
 def main() -> int:
     """Fetch every peer and print where it is."""
     program = fetch_codex()
@@ -81,6 +109,7 @@ def main() -> int:
         env={**os.environ, "CODEX_HOME": str(codex_home())},
     )
     print(f"{version.stdout.strip()}: {program}")
+    print(f"{INSPECTOR_PACKAGE}: {fetch_inspector()}")
     return 0
 
 
