@@ -10,8 +10,8 @@ from tests.interop.cli import Codex
 from tests.interop.cut import Link, link
 from tests.interop.scratch import Scratch, scratch
 
-# The sandbox modes of the CLI in which every conversation is held.
-SANDBOXES = os.environ.get("EXECNODE_INTEROP_SANDBOX", "danger-full-access").split()
+# The sandbox modes of the CLI in which every conversation is held that a mode does not change.
+SANDBOXES = os.environ.get("EXECNODE_INTEROP_SANDBOX", "danger-full-access workspace-write").split()
 
 
 @pytest.fixture
