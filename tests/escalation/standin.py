@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import sys
+from contextlib import suppress
 
 
 def main(step: str, mark: str) -> int:
@@ -23,11 +24,11 @@ def main(step: str, mark: str) -> int:
     if step == "asking":
         ours.sendall(request[:-1])
         print("there", os.getpid(), flush=True)
-        ours.recv(1)
     else:
         ours.sendall(request)
         assert ours.recv(5 + 6) == b"E\0\0\0\6\0\0\0\1\0\2"
         print("there", os.getpid(), flush=True)
+    with suppress(ConnectionResetError):
         ours.recv(1)
     return 125
 

@@ -106,7 +106,9 @@ def end_of(pids: set[int]) -> None:
 
 def commands(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
     except OSError:
         return ""
 
@@ -143,20 +145,17 @@ def queued(folder: Path) -> Table:
     busy = child_of(table.shell)
     (folder / "go").write_text("\n")
     table.wrapper = child_of(table.shell, but=busy)
-    deadline = time.monotonic() + PATIENCE
-    while not waits_for_an_answer(table.wrapper):
-        assert time.monotonic() < deadline
-        os.sched_yield()
+    has_asked(table.wrapper)
     return table
 
 
-def waits_for_an_answer(pid: int) -> bool:
-    """Whether a wrapper has said all that it has to say: it sleeps in a read of its socket."""
-    try:
-        call = Path(f"/proc/{pid}/syscall").read_text().split()[0]
-    except (OSError, IndexError):
-        return False
-    return call in ("45", "207")  # recvfrom(2) on x86-64 and on arm64
+def has_asked(pid: int) -> None:
+    """Wait until a wrapper has said all that it has to say: it sleeps in a read of its socket."""
+    deadline = time.monotonic() + PATIENCE
+    # recvfrom(2) on x86-64 and on arm64
+    while Path(f"/proc/{pid}/syscall").read_text().split()[0] not in ("45", "207"):
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def standing_in(step: str) -> Callable[[Path], Table]:
@@ -177,6 +176,7 @@ def deciding(folder: Path) -> Table:
     table = Table.lay(folder, f'{WRAPPED} "touch {folder}/ran"; echo ended $?')
     table.until("asked")
     table.wrapper = child_of(table.shell)
+    has_asked(table.wrapper)
     return table
 
 
@@ -266,7 +266,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     for pid in marked(path):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("who", ["server", "wrapper", "shell"])
