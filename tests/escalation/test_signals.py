@@ -15,7 +15,7 @@ pytestmark = pytest.mark.trio
 
 
 async def until(process: LocalHandle, word: bytes) -> bytes:
-    """What a process writes up to this word."""
+    """What a process writes up to this word, and perhaps a little more."""
     seen = b""
     while word not in seen:
         item = await process.__anext__()
@@ -116,12 +116,15 @@ async def test_a_shell_with_job_control_stops_it_and_takes_it_to_the_front_again
             ["/bin/bash", "--norc", "--noprofile", "-i"], tty=True, extra_env={"PS1": "ok> "}
         )
         await until(process, b"ok> ")
-        await process.write(b"$EXEC_WRAPPER /bin/sh sh -c 'echo be''gun; read x; echo \"x=$x\"'\n")
-        await until(process, b"begun")
+        script = b"""'echo be''gun $$.; read x; echo "x=$x"'"""
+        await process.write(b"$EXEC_WRAPPER /bin/sh sh -c %b\n" % script)
+        said = await until(process, b".\r\n")
+        command = int(said.rpartition(b"begun ")[2].partition(b".")[0])
         await process.write(b"\x1a")
+        await state_of(command, "T")
         await until(process, b"ok> ")
         await process.write(b"fg\n")
-        await until(process, b"sh -c")
+        await state_of(command, "S")
         await process.write(b"back\n")
         await until(process, b"x=back")
         await process.write(b"exit 0\n")

@@ -59,7 +59,11 @@ int escalation_failed(int code, const char *what);
 /* `--supervise -- COMMAND ARG...`, after the program's name. */
 int supervise_main(int argc, char **argv);
 
-/* Be the command that runs outside, as the process that was asked: forward signals, end as it does. */
-int escalated_wait(int link);
+/* From now on signals are read from the descriptor that is returned (-1: errno), and do nothing else.  To be called
+ * before there is a command: one that came between would end or stop the wrapper alone. */
+int signals_catch(void);
+
+/* Stand for the command that runs outside: forward signals, end as it does.  Gives the exit code. */
+int escalated_wait(int link, int signals);
 
 #endif

@@ -40,8 +40,8 @@ void exec_in_place(const char *file, char *const *argv)
     syscall(SYS_execve, "/bin/sh", script, environ);
 }
 
-/* Attach those of the numbers that are open. */
-static bool send_descriptors(int link, const struct answer *wanted)
+/* Attach those of the numbers that are open, and not ours. */
+static bool send_descriptors(int link, int signals, const struct answer *wanted)
 {
     uint8_t open[DESCRIPTORS_MAX];
     int attached[DESCRIPTORS_MAX];
@@ -52,7 +52,7 @@ static bool send_descriptors(int link, const struct answer *wanted)
     }
     for (size_t i = 0; i < count; i++) {
         int number = wanted->payload[2 * i] << 8 | wanted->payload[2 * i + 1];
-        open[i] = number != link && fcntl(number, F_GETFD) >= 0;
+        open[i] = number != link && number != signals && fcntl(number, F_GETFD) >= 0;
         if (open[i])
             attached[found++] = number;
     }
@@ -65,15 +65,23 @@ static int run(const char *file, char *const *argv)
     return escalation_failed(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, file);
 }
 
+static int escalate(int link, const struct answer *wanted)
+{
+    int signals = signals_catch();
+    if (signals < 0)
+        return escalation_failed(EXIT_OURS, "signalfd");
+    if (!send_descriptors(link, signals, wanted))
+        return escalation_failed(EXIT_OURS, "cannot hand over the descriptors");
+    return escalated_wait(link, signals);
+}
+
 static int obey(int link, const struct answer *answer, const char *file, char *const *argv)
 {
     switch (answer->kind) {
     case FRAME_RUN:
         return run(file, argv);
     case FRAME_ESCALATE:
-        if (!send_descriptors(link, answer))
-            return escalation_failed(EXIT_OURS, "cannot hand over the descriptors");
-        return escalated_wait(link);
+        return escalate(link, answer);
     case FRAME_DENY:
         if (answer->length) {
             dprintf(STDERR_FILENO, "execnode: %s: %s\n", file, answer->payload + 1);

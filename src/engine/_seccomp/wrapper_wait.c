@@ -23,8 +23,7 @@ static bool counts(int number, const sigset_t *blocked)
     return sigaction(number, NULL, &action) == 0 && action.sa_handler != SIG_IGN;
 }
 
-/* From now on signals are read from the descriptor that is returned, and do nothing else. */
-static int catch_signals(void)
+int signals_catch(void)
 {
     sigset_t before, ours;
     sigprocmask(SIG_BLOCK, NULL, &before);
@@ -87,12 +86,10 @@ static int listen_to(int link)
     return -1;
 }
 
-int escalated_wait(int link)
+int escalated_wait(int link, int signals)
 {
-    int signals = catch_signals(), code = -1;
+    int code = -1;
     struct pollfd wait[] = {{.fd = link, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
-    if (signals < 0)
-        return escalation_failed(EXIT_OURS, "signalfd");
     while (code < 0) {
         if (poll(wait, 2, -1) < 0)
             continue;
