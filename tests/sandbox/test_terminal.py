@@ -28,6 +28,7 @@ class Terminal:
         if self.pid == 0:
             os.chdir(world.workspace)
             if world.uid != os.geteuid():
+                os.fchown(0, world.uid, -1)  # as login(1) does
                 os.setgroups([])
                 os.setresgid(world.uid, world.uid, world.uid)
                 os.setresuid(world.uid, world.uid, world.uid)
@@ -109,6 +110,14 @@ def test_a_shell_inside_has_job_control(world: World) -> None:
         tty.wait_for("42")
         tty.type("exit 7\n")
         assert tty.end() == 7
+
+
+def test_the_terminal_has_a_name(world: World) -> None:
+    script = 'test -t 0; echo "$?:$(tty)"; echo here > "$(tty)"; exit 3'
+    with terminal(world, "sh", "-c", script) as tty:
+        tty.wait_for("0:/dev/console\r\n")
+        tty.wait_for("here\r\n")
+        assert tty.end() == 3
 
 
 def test_a_shell_outside_stops_and_continues_the_sandbox(world: World) -> None:

@@ -34,6 +34,7 @@ struct build {
     const char *base; /* where the new root is being built: "" in place, or SCRATCH */
     int scratch;      /* the private tmpfs */
     int devices[8];   /* clones of the host's nodes, in the order of plan_devices */
+    int console;      /* a clone of the terminal that the program is given, or -1 */
     bool nodes_work;  /* the first device could be made and opened */
     bool no_nodes;    /* or that is not allowed here */
     char place[PATH_MAX];
@@ -204,6 +205,16 @@ static bool make_node(struct build *b, const char *path, dev_t device)
     return !b->no_nodes;
 }
 
+/* A copy of what is read-only and without devices by now. */
+static int clone_device(const char *path)
+{
+    int tree = clone_tree(AT_FDCWD, path, false);
+    if (tree < 0 || clear_mount(tree, ATTR_RDONLY | ATTR_NODEV) == 0)
+        return tree;
+    close(tree);
+    return -1;
+}
+
 /* A node of its own, which is quicker; else a file to mount the host's on. */
 static bool make_device(struct build *b, int index)
 {
@@ -215,9 +226,25 @@ static bool make_device(struct build *b, int index)
         return true; /* then there is none inside either */
     if (make_node(b, path, node.st_rdev))
         return true;
-    b->devices[index] = clone_tree(AT_FDCWD, host, false);
-    /* A copy of what is read-only and without devices by now. */
-    return b->devices[index] >= 0 && clear_mount(b->devices[index], ATTR_RDONLY | ATTR_NODEV) == 0 && mknodat(b->scratch, path, S_IFREG | 0666, 0) == 0;
+    b->devices[index] = clone_device(host);
+    return b->devices[index] >= 0 && mknodat(b->scratch, path, S_IFREG | 0666, 0) == 0;
+}
+
+/* The new devpts has not the terminal that the program is given, so that ttyname(3) would not find it; it looks for
+ * /dev/console too.  Whatever fails here leaves it without a name, no more. */
+static void make_console(struct build *b)
+{
+    enum { UNIX98_PTY = 136 }; /* the major number, devices.txt of Linux */
+    struct stat held, named;
+    char path[32];
+    int fd = 0;
+    while (fd < 3 && (fstat(fd, &held) < 0 || !S_ISCHR(held.st_mode) || major(held.st_rdev) != UNIX98_PTY))
+        fd++;
+    snprintf(path, sizeof path, "/dev/pts/%u", minor(held.st_rdev));
+    if (fd == 3 || lstat(path, &named) < 0 || named.st_dev != held.st_dev || named.st_ino != held.st_ino)
+        return;
+    if (mknodat(b->scratch, "dev/console", S_IFREG | 0600, 0) == 0)
+        b->console = clone_device(path);
 }
 
 static const char *make_dev(struct build *b)
@@ -236,6 +263,7 @@ static const char *make_dev(struct build *b)
     for (int i = 0; plan_devices[i]; i++)
         if (!make_device(b, i))
             return plan_devices[i];
+    make_console(b);
     return NULL;
 }
 
@@ -252,6 +280,11 @@ static const char *place_dev(struct build *b, int tree)
         if (put_tree(b->devices[i], at(b, path)) < 0)
             return plan_devices[i];
         close(b->devices[i]);
+    }
+    if (b->console >= 0) {
+        if (put_tree(b->console, at(b, "/dev/console")) < 0)
+            return "/dev/console";
+        close(b->console);
     }
     if (mount("devpts", at(b, "/dev/pts"), "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620") < 0)
         return "/dev/pts";
@@ -326,7 +359,7 @@ static const char *assemble(struct build *b, int host_proc)
 
 const char *mounts_build(const struct spots *spots, bool private_proc)
 {
-    struct build b = {.spots = spots, .base = "", .devices = {-1, -1, -1, -1, -1, -1, -1, -1}};
+    struct build b = {.spots = spots, .base = "", .devices = {-1, -1, -1, -1, -1, -1, -1, -1}, .console = -1};
     if (make_all_private() < 0)
         return "mount_setattr";
     if (!(b.kernel = kernel_mounts()))

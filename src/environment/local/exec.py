@@ -146,7 +146,8 @@ class LocalExec:
     ) -> LocalProcess:
         """As `start`, with the sandbox that is asked for; None is none.
 
-        own_world: in namespaces where they can be had, also if Landlock alone would do.
+        own_world: in namespaces where they can be had, also if Landlock alone would do. So is what
+            has a terminal: Landlock cannot tell a program's own ones from those of others.
 
         The log is protected from its beginning, until `release`. When it is cancelled, nothing is
         left of the process.
@@ -155,7 +156,7 @@ class LocalExec:
         confinement = None
         if params.sandbox is not None:
             confinement = await self._sandboxes.confinement(
-                params.sandbox, request, own_world=own_world
+                params.sandbox, request, own_world=own_world or params.tty
             )
             self._require_accepting()
             if confinement.way == "namespaces":
