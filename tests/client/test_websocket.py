@@ -207,7 +207,7 @@ async def test_large_messages_go_in_fragments(open_url: str, encoding: str, tmp_
 
 @pytest.mark.parametrize("encoding", ["json", "cbor"])
 async def test_output_is_whole_over_a_link_that_is_cut(open_url: str, encoding: str) -> None:
-    cuts = iter([1000, 50_000, 300_000, 400_000, 1_000_000])
+    cuts = iter([2000, 50_000, 300_000, 400_000, 1_000_000])
     with anyio.fail_after(50):
         async with (
             tcp_proxy(open_url, cuts) as proxy,

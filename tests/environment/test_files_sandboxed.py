@@ -564,6 +564,7 @@ async def test_workers_are_few(base: Path) -> None:
         for handle, sandbox in zip("ab", plans, strict=False):
             path = b.uri("outside/large")
             await b.session.open_archive(OpenArchiveParams(handle, path, "read", sandbox))
+            await b.session.read_block(ReadBlockParams(handle, 0, 1))  # it is under way now
         error = await refused(read(b, "outside/file", plans[2]))
         assert error.code == -32600
         assert "2 sandboxes" in error.message

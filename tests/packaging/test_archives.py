@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_python_file_and_stub(archives: Archives) -> None:
 def test_the_wheel_holds_the_compiled_modules_and_no_source_of_them(archives: Archives) -> None:
     files = wheel_files(archives)
     modules = {PurePosixPath(name).name.partition(".")[0] for name in files if name.endswith(".so")}
-    assert modules == {"_files", "_notify", "_pty", "libexecnode-intercept"}
+    assert modules == {"_confine", "_files", "_notify", "_pty", "libexecnode-intercept"}
     assert [name for name in files if re.search(r"\.(c|h|o|pyx|pxd)$", name)] == []
 
 
