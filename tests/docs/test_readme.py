@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.locate import EXECNODE, ROOT
 README = ROOT / "README.md"
 URL = "unix:///run/user/1000/execnode/node.sock"
 PROGRAMS = blocks(README, "python", "text")
+ENVIRONMENT = os.environ | {"PATH": f"{EXECNODE.parent}:{os.environ['PATH']}"}
 
 # How the Codex CLI begins, and has a command run.
 CODEX = (
@@ -70,24 +72,47 @@ def test_a_python_example_prints_what_is_shown(
 
 
 def test_the_shell_session_goes_as_shown(socket_dir: Path) -> None:
-    serve, session, _ = blocks(README, "console")
+    serve, session, *_ = blocks(README, "console")
     assert serve.text == f"$ execnode serve\n{URL}\n"
-    commands = [line[2:] for line in session.text.splitlines() if line.startswith("$ ")]
     with serving(socket_dir) as url:
-        done = subprocess.run(
-            ["bash", "-c", _script(commands).replace(URL, url)],
-            cwd=socket_dir,
-            env=os.environ | {"PATH": f"{EXECNODE.parent}:{os.environ['PATH']}"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    assert steady(done.stdout) == steady(session.text)
+        session = replace(session, text=session.text.replace(URL, url))
+        assert steady(_played(session, socket_dir)) == steady(session.text)
+
+
+@pytest.mark.parametrize("session", blocks(README, "console")[2:4], ids=["sandbox", "rules"])
+def test_a_session_without_a_node_goes_as_shown(session: Block, tmp_path: Path) -> None:
+    assert _played(session, tmp_path).replace(str(tmp_path), "/home/me") == session.text
+
+
+def test_what_an_agent_is_to_start_starts(tmp_path: Path) -> None:
+    [configuration] = blocks(README, "json")
+    server = json.loads(configuration.text)["mcpServers"]["execnode"]
+    command = [server["command"], *server["args"]]
+    rules = tmp_path / "project" / "my.rules"
+    rules.parent.mkdir()
+    rules.write_text('prefix_rule(["git", "push"], "prompt")\n')
+    asked = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "agent", "version": "1"},
+        },
+    }
+    done = subprocess.run(
+        [word.replace("/home/me", str(tmp_path)) for word in command],
+        env=ENVIRONMENT,
+        input=json.dumps(asked) + "\n",
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout)["result"]["serverInfo"]["name"] == "execnode", done.stderr
 
 
 def test_a_client_of_the_codex_exec_server_is_served_as_shown(tmp_path: Path) -> None:
-    _, _, shown = blocks(README, "console")
+    *_, shown = blocks(README, "console")
     command, url = shown.text.splitlines()
     assert f"CODEX_EXEC_SERVER_URL={url} codex" in blocks(README, "sh")[-1].text
     _, _, *options = shlex.split(command.removeprefix("$ "))
@@ -101,6 +126,21 @@ def test_a_client_of_the_codex_exec_server_is_served_as_shown(tmp_path: Path) ->
     chunks = [each["params"].get("chunk", "") for each in told if "method" in each]
     assert b"".join(map(b64decode, chunks)) == b"done\n"
     assert told[-1] == {"method": "process/closed", "params": {"processId": "1", "seq": 3}}
+
+
+def _played(session: Block, folder: Path) -> str:
+    """What a terminal would show, when the commands of a session are run in a folder."""
+    commands = [line[2:] for line in session.text.splitlines() if line.startswith("$ ")]
+    done = subprocess.run(
+        ["bash", "-c", _script(commands)],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.stdout
 
 
 def _script(commands: list[str]) -> str:
