@@ -1,6 +1,8 @@
 """The client of a node, for asyncio and trio alike (`connect`), and without async (`blocking`)."""
 
-from execnode.protocol.messages import EnvironmentPolicy, Retention
+from execnode.protocol.messages import EnvironmentPolicy, Limits, Retention, SandboxDenial
+from execnode.protocol.presets import Sandbox
+from execnode.protocol.sandbox import SandboxContext
 
 from .channel import Gap, Output, Total
 from .completed import Completed
@@ -41,6 +43,7 @@ __all__ = [
     "HttpReply",
     "HttpStream",
     "IntegrityError",
+    "Limits",
     "LinkLost",
     "Node",
     "Output",
@@ -51,6 +54,9 @@ __all__ = [
     "RemoteFile",
     "Retention",
     "RpcError",
+    "Sandbox",
+    "SandboxContext",
+    "SandboxDenial",
     "SessionLost",
     "StartError",
     "Stat",

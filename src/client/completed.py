@@ -3,6 +3,8 @@
 import subprocess
 from typing import Any, Generic, TypeVar
 
+from execnode.protocol.messages import SandboxDenial
+
 from .channel import Gap
 from .errors import CalledProcessError, IntegrityError
 from .process import Process
@@ -16,15 +18,28 @@ class Completed(subprocess.CompletedProcess[Text], Generic[Text]):
     """What subprocess.CompletedProcess says, and how the command ended.
 
     `returncode` is the exit code, 128 + number for a signal (subprocess has minus the number);
-    `reason` is `exit`, `signal`, `timeout`, `oom`, `killed`, `policy` or `lost`.
+    `reason` is `exit`, `signal`, `timeout`, `oom`, `killed`, `policy` or `lost`; `sandbox_denied`
+    and `denial` are as in Process.
     """
 
     stdout: Text
     stderr: Text
 
-    def __init__(self, args: Any, returncode: int, stdout: Text, stderr: Text, reason: str) -> None:
+    def __init__(
+        self,
+        args: Any,
+        returncode: int,
+        stdout: Text,
+        stderr: Text,
+        reason: str,
+        *,
+        sandbox_denied: bool = False,
+        denial: SandboxDenial | None = None,
+    ) -> None:
         super().__init__(args, returncode, stdout, stderr)
         self.reason = reason
+        self.sandbox_denied = sandbox_denied
+        self.denial = denial
 
     def check_returncode(self) -> None:
         """Raise CalledProcessError unless the exit code is 0."""
@@ -63,9 +78,19 @@ class Captured:
     ) -> Completed[bytes] | Completed[str]:
         """The result of a process that has ended; text where there is an encoding."""
         code = -1 if process.returncode is None else process.returncode
-        reason = process.reason or "lost"
+        stdout, stderr = self.stdout, self.stderr
+
+        def ended(stdout: Text, stderr: Text) -> Completed[Text]:
+            return Completed(
+                process.args,
+                code,
+                stdout,
+                stderr,
+                process.reason or "lost",
+                sandbox_denied=process.sandbox_denied,
+                denial=process.denial,
+            )
+
         if encoding is None:
-            return Completed(process.args, code, self.stdout, self.stderr, reason)
-        stdout = self.stdout.decode(encoding, errors)
-        stderr = self.stderr.decode(encoding, errors)
-        return Completed(process.args, code, stdout, stderr, reason)
+            return ended(stdout, stderr)
+        return ended(stdout.decode(encoding, errors), stderr.decode(encoding, errors))

@@ -363,6 +363,18 @@ def test_mistakes_are_explained(world: World, words: list[str]) -> None:
     assert usage.startswith("usage: ")
 
 
+def test_help_is_no_mistake(world: World) -> None:
+    done = subprocess.run(
+        ["execnode-linux-sandbox", "--help"],
+        executable=world.helper,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("usage: ")
+    assert done.stderr == ""
+
+
 def test_an_unknown_name_is_explained(world: World) -> None:
     done = subprocess.run(["other"], executable=world.helper, capture_output=True, text=True)
     assert done.returncode == 2

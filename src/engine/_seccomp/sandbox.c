@@ -300,5 +300,7 @@ int sandbox_run(int argc, char **argv, const struct task *task)
 
 int sandbox_main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return fputs(options_usage, stdout) < 0;
     return sandbox_run(argc, argv, NULL);
 }

@@ -421,6 +421,8 @@ async def test_a_program_in_a_sandbox(place: Open) -> None:
                 assert process.denial.right == "read"
             only = Sandbox.read_only()
             done = await here.exec.run(sh("touch x"), cwd=work, sandbox=only, encoding="utf-8")
+            assert done.sandbox_denied
+            assert done.denial is None or done.denial.right == "write"
             assert "Permission denied" in done.stderr
             with pytest.raises(StartError, match="execve") as caught:
                 await here.exec.run(["no-such-program"], sandbox=writing)
