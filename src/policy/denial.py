@@ -31,6 +31,10 @@ _KILLED_BY_FILTER: Final = 128 + signal.SIGSYS
 _REFUSED: Final = re.compile(
     rb"operation not permitted|permission denied|read-only file system", re.IGNORECASE
 )
+# And of what they may read: then it was to be written.
+_READ_ONLY: Final = re.compile(rb"read-only file system", re.IGNORECASE)
+# Names of bash for the network: no files.
+_NO_FILES: Final = (b"/dev/tcp/", b"/dev/udp/")
 _QUOTED: Final = re.compile(rb"""['"`]([^'"`]{1,4096})['"]|\xe2\x80\x98(.{1,4096}?)\xe2\x80\x99""")
 _ABSOLUTE: Final = re.compile(rb"(?:^|[\s=:])(/[^\s:'\"]{0,4095})")
 # A word before the remark, which may be a name; the first is one, for so a shell says it.
@@ -90,11 +94,12 @@ def denial_in(plan: Plan, cwd: bytes, outputs: Iterable[bytes]) -> Denial | None
     for output in outputs:
         remarks = (line for line in output.splitlines() if _REFUSED.search(line))
         for _, remark in zip(range(_REMARKS_MAX), remarks, strict=False):
+            rights = (Access.WRITE,) if _READ_ONLY.search(remark) else (Access.READ, Access.WRITE)
             for _, (name, sure) in zip(range(_NAMES_MAX), _names(remark), strict=False):
                 place = look.resolve(name if name.startswith(b"/") else join(cwd, name))
                 if not sure and place.end is not look.End.FOUND:
                     continue
-                for right in (Access.READ, Access.WRITE):
+                for right in rights:
                     denial = denial_of(plan, place.target, right)
                     if denial is not None:
                         return denial
@@ -108,8 +113,10 @@ def _names(remark: bytes) -> Iterator[tuple[bytes, bool]]:
     for match in _QUOTED.finditer(text):
         yield match[1] or match[2], True
     for match in _ABSOLUTE.finditer(text):
-        yield match[1], True
+        if not match[1].startswith(_NO_FILES):
+            yield match[1], True
     bare = _BARE.search(_REFUSED.split(text)[0])
     if bare is not None:
         name = bare[1] or bare[2]
-        yield name, bare[1] is not None or b"/" in name
+        if not name.startswith(_NO_FILES):
+            yield name, bare[1] is not None or b"/" in name
