@@ -15,7 +15,10 @@ __all__ = ["SYSTEM_FOLDERS", "Answer", "Ask", "ExecPolicyEscalation"]
 
 Answer: TypeAlias = Literal["accept", "decline", "cancel"]
 Ask: TypeAlias = Callable[[list[str], str, Verdict], Awaitable[Answer]]
-"""Asks about a command: its words, beginning with the program's path, its folder, the rules."""
+"""Asks about a command: its words, beginning with the program's path, its folder, the rules.
+
+A command that is called by another name than its program's has `exec -a NAME` in front.
+"""
 
 SYSTEM_FOLDERS: Final = frozenset(
     {"/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"}
@@ -31,8 +34,10 @@ class ExecPolicyEscalation:
     folders: where a program is taken for the one that a rule calls by its mere name, when no
         host_executable says where it is. A program of that name elsewhere may be anybody's.
 
-    Rules are held against the path of the file that would be executed, and never against argv[0],
-    which the caller chooses.
+    Rules are held against the path of the file that would be executed. argv[0], which the caller
+    chooses, can be another program's name, and some programs do by that what their arguments do
+    not say (`git-clone`, busybox, a shell's leading `-`). So such a command is forbidden if it is
+    under either name, asked about with that name, and otherwise stays in the sandbox.
     """
 
     def __init__(
@@ -54,14 +59,22 @@ class ExecPolicyEscalation:
         """See `EscalationPolicy`."""
         words = [fsdecode(file), *map(fsdecode, argv[1:])]
         folder = fsdecode(workdir)
+        alias = _alias(words[0], fsdecode(argv[0]))
+        if alias is not None and (denial := self._forbids([alias, *words[1:]])):
+            return denial
         if not self._rules.check(words, cwd=folder or None).matches:
             return Run()  # of a shell's script each command is asked about when its turn comes
         verdict = self._rules.check_command(words, cwd=folder or None)
         if verdict.decision is Decision.FORBIDDEN:
-            return Deny(_because("the rules forbid it", verdict))
+            return _forbidden(verdict)
         if verdict.decision is Decision.PROMPT:
-            return await self._question(words, folder, verdict)
-        return self._outside if self._is_meant(verdict) else Run()
+            shown = words if alias is None else ["exec", "-a", fsdecode(argv[0]), *words]
+            return await self._question(shown, folder, verdict)
+        return self._outside if alias is None and self._is_meant(verdict) else Run()
+
+    def _forbids(self, words: list[str]) -> Deny | None:
+        verdict = self._rules.check(words)
+        return _forbidden(verdict) if verdict.decision is Decision.FORBIDDEN else None
 
     async def _question(self, words: list[str], folder: str, verdict: Verdict) -> Action:
         if self._ask is None:
@@ -82,6 +95,16 @@ class ExecPolicyEscalation:
             or dirname(match.resolved) in self._folders
             for match in verdict.matches
         )
+
+
+def _alias(file: str, argv0: str) -> str | None:
+    """The name by which a program is called, if that is not its own."""
+    name = basename(argv0)
+    return None if name == basename(file) else name.removeprefix("-")
+
+
+def _forbidden(verdict: Verdict) -> Deny:
+    return Deny(_because("the rules forbid it", verdict))
 
 
 def _because(text: str, verdict: Verdict) -> str:

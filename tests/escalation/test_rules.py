@@ -28,8 +28,8 @@ def rules() -> ExecPolicy:
     return parse_rules(RULES, "rules")
 
 
-async def action(policy: ExecPolicyEscalation, *words: str, argv0: str = "any") -> Action:
-    argv = [os.fsencode(each) for each in (argv0, *words[1:])]
+async def action(policy: ExecPolicyEscalation, *words: str, argv0: str | None = None) -> Action:
+    argv = [os.fsencode(each) for each in (argv0 or words[0], *words[1:])]
     return await policy.determine_action(os.fsencode(words[0]), argv, b"/work")
 
 
@@ -79,7 +79,34 @@ async def test_where_the_rules_prompt_somebody_is_asked(rules: ExecPolicy) -> No
 async def test_argv0_deceives_nobody(rules: ExecPolicy) -> None:
     policy = ExecPolicyEscalation(rules, Person("accept"))
     assert await action(policy, "/bin/ls", "x", argv0="touch") == Run()
-    assert await action(policy, "/usr/bin/touch", "x", argv0="ls") == Escalate()
+    assert await action(policy, "/usr/bin/touch", "x", argv0="touch") == Escalate()
+    assert await action(policy, "/usr/bin/touch", "x", argv0="ls") == Run()
+    assert await action(policy, "/bin/bash", "-c", "touch x", argv0="-bash") == Run()
+
+
+async def test_a_name_that_does_something_else_is_told_to_whoever_is_asked(
+    rules: ExecPolicy,
+) -> None:
+    person = Person("accept")
+    policy = ExecPolicyEscalation(rules, person)
+    assert await action(policy, "/usr/bin/git", "status", argv0="git-clone") == Escalate()
+    assert person.asked[0][0] == ["exec", "-a", "git-clone", "/usr/bin/git", "status"]
+
+
+async def test_a_forbidden_name_is_forbidden_for_every_program() -> None:
+    rules = parse_rules('prefix_rule(pattern = ["rm"], decision = "forbidden")', "rules")
+    policy = ExecPolicyEscalation(rules)
+    for argv0 in ("rm", "/x/rm", "-rm"):
+        assert isinstance(await action(policy, "/bin/busybox", "x", argv0=argv0), Deny)
+    assert await action(policy, "/bin/busybox", "rm", "x") == Run()
+
+
+async def test_no_other_command_of_git_runs_outside(tmp_path: Path) -> None:
+    """Git does by argv[0] what its arguments do not say."""
+    rules = parse_rules('prefix_rule(pattern = ["git", "status"], decision = "allow")', "rules")
+    async with interception(ExecPolicyEscalation(rules).determine_action) as inside:
+        await inside.shell(f'cd {tmp_path}; "$W" /usr/bin/git git-init status')
+        assert [file for file, _, _ in inside.policy.asked] == [b"/usr/bin/git"]
 
 
 async def test_a_program_of_the_same_name_elsewhere_is_another(rules: ExecPolicy) -> None:
