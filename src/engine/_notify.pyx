@@ -44,7 +44,7 @@ cdef extern from "unistd.h" nogil:
     long syscall(long number, ...)
 
 cdef extern from "sys/syscall.h" nogil:
-    enum: SYS_seccomp, _EXECVE "SYS_execve", _EXECVEAT "SYS_execveat"
+    enum: SYS_seccomp, SYS_pidfd_getfd, _EXECVE "SYS_execve", _EXECVEAT "SYS_execveat"
 
 EXECVE = _EXECVE
 EXECVEAT = _EXECVEAT
@@ -150,3 +150,14 @@ cdef class Listener:
         if errno == ENOENT or errno == EINPROGRESS: # its process is gone, or a copy of this answered
             return False
         raise OSError(errno, os.strerror(errno))
+
+
+def borrow_descriptor(int pidfd, int number):
+    """Return a copy of a descriptor of a process, of which the caller has a pidfd; pidfd_getfd(2).
+
+    Raises OSError.
+    """
+    cdef long fd = syscall(SYS_pidfd_getfd, pidfd, number, 0)
+    if fd < 0:
+        raise OSError(errno, os.strerror(errno))
+    return fd

@@ -13,7 +13,7 @@ from typing import Final
 
 from execnode.engine._notify import EXECVE, Notice
 
-__all__ = ["Question", "Unreadable", "is_check", "read_question"]
+__all__ = ["Question", "Unreadable", "is_check", "process_of", "read_question"]
 
 _PATH_MAX: Final = 4096
 _ARGUMENTS_MAX: Final = 1 << 15
@@ -106,7 +106,7 @@ def read_question(notice: Notice) -> Question:
             directory, (path, argv) = _signed(notice.arguments[0]), notice.arguments[1:3]
         workdir = _link(f"/proc/{thread}/cwd")
         file = _absolute(thread, directory, memory.string(path, _PATH_MAX), workdir)
-        return Question(_process_of(thread), file, _arguments(memory, argv), workdir)
+        return Question(process_of(thread), file, _arguments(memory, argv), workdir)
     except OSError as error:
         raise Unreadable(error.errno or errno.EACCES) from error
     finally:
@@ -153,7 +153,8 @@ def _pointers(memory: Memory, address: int) -> list[int]:
     return found
 
 
-def _process_of(thread: int) -> int:
+def process_of(thread: int) -> int:
+    """The process of a thread. Raises OSError, Unreadable."""
     with Path(f"/proc/{thread}/status").open("rb") as status:
         for line in status:
             if line.startswith(b"Tgid:"):

@@ -7,22 +7,23 @@ another thread may have changed meanwhile: the sandbox must hold without this, s
 """
 
 import errno
+import fcntl
 import logging
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
 import anyio
 
 from execnode.engine._files import RESOLVE_IN_ROOT, openat2
-from execnode.engine._notify import Listener, Notice
+from execnode.engine._notify import Listener, Notice, borrow_descriptor
 from execnode.engine.programs import WRAPPER
 
 from .permits import Permits
 from .policy import Action, Deny, EscalationPolicy, Run
 from .protocol import ProtocolError
-from .question import Question, Unreadable, is_check, read_question
+from .question import Question, Unreadable, is_check, process_of, read_question
 
 __all__ = ["Supervisor"]
 
@@ -162,17 +163,23 @@ def _refuse(
 def _tell(thread: int, file: bytes, reason: str) -> None:
     """Say why on the stderr of the one who asked, as the wrapper does, if that is possible at once.
 
-    Opened anew, so that it does not block here whatever it does there; a socket cannot be.
+    Opened anew, so that it does not block here whatever it does there; a socket cannot be. And only
+    what is open for writing there: what we may write, the one who asked may perhaps just read.
     """
     text = b"execnode: " + (file + b": " if file else b"")
     text += reason.encode(errors="backslashreplace")[:_REASON_MAX] + b"\n"
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    with suppress(OSError):
-        stderr = os.open(f"/proc/{thread}/fd/2", flags)
-        try:
-            os.write(stderr, text)
-        finally:
-            os.close(stderr)
+    with suppress(OSError, Unreadable), ExitStack() as opened:
+        process = os.pidfd_open(process_of(thread))
+        opened.callback(os.close, process)
+        theirs = borrow_descriptor(process, 2)
+        opened.callback(os.close, theirs)
+        mode = fcntl.fcntl(theirs, fcntl.F_GETFL)
+        if mode & os.O_PATH or mode & os.O_ACCMODE == os.O_RDONLY:
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        stderr = os.open(f"/proc/self/fd/{theirs}", flags)
+        opened.callback(os.close, stderr)
+        os.write(stderr, text)
 
 
 def _missing(thread: int, file: bytes) -> int:

@@ -99,6 +99,28 @@ threading.Thread(target=os.execv, args=("/bin/echo", ["x", "hi"])).start()
     assert inside.policy.asked[-1][:2] == (b"/bin/echo", [b"x", b"hi"])
 
 
+@pytest.mark.parametrize("way", ["O_RDONLY", "O_PATH"])
+async def test_a_reason_is_written_only_where_the_caller_could_write(
+    way: str, tmp_path: Path
+) -> None:
+    """Else whoever can read a file would have the server write into it."""
+    kept = tmp_path / "kept"
+    kept.write_text("as it was\n")
+    code = f"""
+import os
+os.dup2(os.open({str(kept)!r}, os.{way}), 2)
+os.execv("/bin/true", ["true"])
+"""
+
+    def decide(file: bytes, argv: list[bytes], workdir: bytes) -> Action:
+        return Deny("no") if file == b"/bin/true" else Run()
+
+    async with interception(decide) as inside:
+        ended = await collect(await inside.start([*SUPERVISE, sys.executable, "-ISc", code]))
+    assert ended.code  # the exec failed
+    assert kept.read_text() == "as it was\n"
+
+
 async def test_arguments_that_are_too_long_to_be_judged_are_refused() -> None:
     code = "import os; os.execv('/bin/true', ['true', *['x' * 100_000] * 12])"
     async with interception(run) as inside:
