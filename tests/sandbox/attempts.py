@@ -242,6 +242,13 @@ def make_a_device_in_dev(w: SimpleNamespace) -> None:
 
 
 @attempt
+def leave_a_device_behind_by_renaming(w: SimpleNamespace) -> None:
+    put(f"{w.workspace}/mine")
+    mine, moved = f"{w.workspace}/mine".encode(), f"{w.workspace}/moved".encode()
+    syscall(316, 276, AT_FDCWD, mine, AT_FDCWD, moved, 4)
+
+
+@attempt
 def open_memory(w: SimpleNamespace) -> None:
     os.open("/dev/mem", os.O_RDONLY)
 

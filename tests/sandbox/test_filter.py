@@ -135,6 +135,7 @@ ASKED = [
     "creat",
     "mknod",
     "mknodat",
+    "renameat2",
     "chmod",
     "fchmod",
     "fchmodat",

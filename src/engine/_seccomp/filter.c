@@ -41,6 +41,7 @@ enum {
     IOCTL_BTRFS = 0x94 << 8,
     IO_PROCESS = 1, /* IOPRIO_WHO_PROCESS, which linux/ioprio.h of older systems lacks */
     PERSONALITY_QUERY = -1,
+    MAKES_DEVICE = 1 << 2, /* RENAME_WHITEOUT, which older linux/fs.h lack: it leaves a character device, 0:0 */
 };
 
 static const uint32_t REFUSE = SECCOMP_RET_ERRNO | EPERM, LACK = SECCOMP_RET_ERRNO | ENOSYS,
@@ -261,6 +262,7 @@ static void add_modes(struct entries *entries, bool read_only)
     add(entries, sys_creat, (struct entry){.test = test_bits, .argument = 1, .bits = LENDS_RIGHTS});
     add(entries, sys_mknod, (struct entry){.test = test_mknod, .argument = 1, .bits = LENDS_RIGHTS});
     add(entries, sys_mknodat, (struct entry){.test = test_mknod, .argument = 2, .bits = LENDS_RIGHTS});
+    add(entries, sys_renameat2, (struct entry){.test = test_bits, .argument = 4, .bits = MAKES_DEVICE});
 }
 
 static void add_network(struct entries *entries, const struct filter *filter)

@@ -149,4 +149,5 @@ static const struct row sys_clone = {56, 220}, sys_unshare = {272, 97}, sys_ioct
                         sys_setpriority = {141, 140}, sys_ioprio_set = {251, 30},
                         sys_open = {2, ABSENT}, sys_openat = {257, 56}, sys_creat = {85, ABSENT},
                         sys_chmod = {90, ABSENT}, sys_fchmod = {91, 52}, sys_fchmodat = {268, 53},
-                        sys_fchmodat2 = {452, 452}, sys_mknod = {133, ABSENT}, sys_mknodat = {259, 33};
+                        sys_fchmodat2 = {452, 452}, sys_mknod = {133, ABSENT}, sys_mknodat = {259, 33},
+                        sys_renameat2 = {316, 276};
