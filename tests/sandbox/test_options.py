@@ -303,6 +303,44 @@ def test_only_the_program_holds_what_is_passed_on(world: World) -> None:
     os.close(read)
 
 
+@pytest.mark.parametrize("place", ["ws/.git/config", "outside/file"])
+def test_a_file_that_is_read_as_stdin_is_not_changed_by_it(world: World, place: str) -> None:
+    """Whoever opened it may have another mount of it, where it can be written."""
+    path = world.make(place, "first\nsecond\n")
+    path.chmod(0o644)
+    script = (
+        "import os\n"
+        "for change in (lambda: os.open('/proc/self/fd/0', os.O_WRONLY | os.O_TRUNC),\n"
+        "               lambda: os.fchmod(0, 0o666), lambda: os.utime(0, (1, 1))):\n"
+        "    try: change()\n"
+        "    except OSError: print('refused')\n"
+        "print(os.read(0, 99))\n"
+    )
+    with path.open("rb", buffering=0) as stdin:
+        stdin.seek(6)
+        done = world.run(["--profile", "workspace-write"], PYTHON, "-I", "-c", script, stdin=stdin)
+    assert done.stdout.splitlines() == ["refused"] * 3 + [r"b'second\n'"], done.stderr
+    assert path.read_text() == "first\nsecond\n"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_null_device_of_the_machine_is_out_of_reach(world: World) -> None:
+    """As root's, its mode could be changed; here to what it is."""
+    before = Path("/dev/null").stat()
+    mode = before.st_mode & 0o777
+    script = (
+        "import os\n"
+        "for each in (0, 1, '/dev/null'):\n"
+        f"    try: os.chmod(each, {mode})\n"
+        "    except OSError: pass\n"
+    )
+    done = world.run(
+        ["--profile", "workspace-write"], PYTHON, "-I", "-c", script, stdout=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path("/dev/null").stat().st_ctime_ns == before.st_ctime_ns
+
+
 def test_background_processes_end_with_the_program(world: World) -> None:
     read, write = os.pipe()
     done = world.run(READ_ONLY, "sh", "-c", "setsid sleep 1000 >&0 & exit 5", stdin=write)

@@ -17,6 +17,7 @@
 #include "engine/_seccomp/landlock.h"
 #include "engine/_seccomp/launch.h"
 #include "engine/_seccomp/mounts.h"
+#include "engine/_seccomp/streams.h"
 
 static void tell(int link, struct note note)
 {
@@ -224,6 +225,7 @@ void inside_main(const struct inside *inside)
     }
     if (failed)
         fail_in(NOTE_UNBUILT, inside->link, failed);
+    streams_reopen();
     if (chdir(launch->cwd) < 0 && chdir("/") < 0)
         fail(inside->link, "chdir");
     give_up_rights(inside);

@@ -205,11 +205,12 @@ static bool make_node(struct build *b, const char *path, dev_t device)
     return !b->no_nodes;
 }
 
-/* A copy of what is read-only and without devices by now. */
+/* A copy of what is without devices by now.  To write to a device takes no mount that can be written; to change the
+ * mode of its node does. */
 static int clone_device(const char *path)
 {
     int tree = clone_tree(AT_FDCWD, path, false);
-    if (tree < 0 || clear_mount(tree, ATTR_RDONLY | ATTR_NODEV) == 0)
+    if (tree < 0 || (clear_mount(tree, ATTR_NODEV) == 0 && set_mount(tree, "", ATTR_RDONLY) == 0))
         return tree;
     close(tree);
     return -1;
