@@ -64,6 +64,7 @@ class Commands:
             settings.unmatched,
             os.environ.get("PATH"),
             confined=self._sandbox is not None,
+            last=not settings.intercept,
         )
         self._shell = settings.shell or environment.info.shell.path
         self._unified = UnifiedExec(environment, _LIMITS)

@@ -51,12 +51,15 @@ class Gate:
 
     rules: None lets every command pass. unmatched: what is done with a command of which no rule
     speaks. path: where programs are looked up, as in $PATH. confined: commands run in a sandbox.
+    last: no second gate follows, so what is allowed only because a script could not be taken apart
+    is asked about, if any rule is there to be dodged.
     """
 
     rules: ExecPolicy | None
     unmatched: Decision = Decision.ALLOW
     path: str | None = None
     confined: bool = False
+    last: bool = False
 
     async def admit(
         self, argv: Sequence[str], text: str, folder: str, desk: Desk
@@ -67,6 +70,8 @@ class Gate:
         verdict = self.rules.check_command(argv, cwd=folder)
         decision = verdict.with_default(self.unmatched)
         approved = not verdict.unmatched
+        if self.last and verdict.opaque and verdict.unmatched and self._restricts:
+            decision = max(decision, Decision.PROMPT)
         if decision is Decision.ALLOW:
             return Admission(approved)
         if decision is Decision.FORBIDDEN:
@@ -75,6 +80,10 @@ class Gate:
         answer = await desk.ask(question(text, folder, verdict, self.confined))
         refusal = refusal_of(answer)
         return refusal or Admission(approved, self._covered(argv, folder, verdict))
+
+    @property
+    def _restricts(self) -> bool:
+        return self.rules is not None and any(rule.decision for rule in self.rules.rules)
 
     def _covered(self, argv: Sequence[str], folder: str, verdict: Verdict) -> Covered:
         found: Covered = Counter()
@@ -116,6 +125,8 @@ def question(text: str, folder: str, verdict: Verdict, confined: bool) -> str:
         lines.append("A rule asks about: " + ", ".join(sorted(map(shown, rules))))
     else:
         lines.append("No rule speaks of it.")
+    if verdict.opaque:
+        lines.append(f"It cannot be told apart: {verdict.opaque}.")
     lines += [f"Reason: {shown(reason)}" for reason in verdict.reasons]
     if confined and rules:
         lines.append("Programs that rules speak of then run outside the sandbox.")

@@ -8,7 +8,7 @@ from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from tests.cli.programs import Program, RunningNode, alive, eventually
-from tests.mcp.clients import Setting, connected, shell, text
+from tests.mcp.clients import Person, Setting, connected, shell, text
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,8 @@ async def test_the_tools_run_commands_on_a_node(
     (socket_dir / "there").mkdir()
     with RunningNode("--listen", f"unix://{socket_dir}/node.sock") as node:
         options = ["--node", node.url, "--rules", rules]
-        async with connected(setting, folder, *options) as client:
+        person = Person("accept")
+        async with connected(setting, folder, *options, person=person) as client:
             there = str(socket_dir / "there")
             result = await shell(client, "echo $PPID; pwd", workdir=there)
             parent, where = result.structured_content["output"].split()
@@ -169,6 +170,20 @@ async def test_the_tools_run_commands_on_a_node(
     assert where == there
     assert forbidden.structured_content["refusal"] == "forbidden"
     assert not (socket_dir / "there" / "done").exists()
+    [asked] = person.asked  # there is no second gate to see what an expansion becomes
+    assert "It cannot be told apart: the script has an expansion." in asked
+
+
+async def test_on_a_node_a_rule_is_not_dodged_by_what_cannot_be_told_apart(
+    rules: str, folder: Path, socket_dir: Path
+) -> None:
+    with RunningNode("--listen", f"unix://{socket_dir}/node.sock") as node:
+        options = ["--node", node.url, "--rules", rules]
+        async with connected(STDIO, folder, *options, person=Person("decline")) as client:
+            for script in ("X=1 git push", "(git push)", "git push # so"):
+                result = await shell(client, f"touch {socket_dir}/done; {script}")
+                assert result.structured_content["refusal"] == "declined"
+    assert not (socket_dir / "done").exists()
 
 
 async def test_what_was_started_over_http_ends_with_its_session(folder: Path) -> None:
