@@ -21,6 +21,7 @@ from execnode.policy.plan import (
     Access,
     Plan,
     allows,
+    is_below,
     join,
 )
 from execnode.policy.request import Demand, Request, What
@@ -48,6 +49,7 @@ def plan_for(request: Request, cwd: bytes | None = None) -> Plan:
     claims = _Claims(request)
     for demand in request.demands:
         claims.take(demand)
+    claims.drop_diverted()
     claims.protect_writable()
     return _begin_in(claims.plan(), cwd)
 
@@ -70,12 +72,14 @@ class _Claims:
     absent: paths that are not there and not to be made, and whether a demand to write exactly
     that path takes precedence.
     named: paths that a demand to write names, with and without the last link followed.
+    linked: claims to write what links lead to, with these.
     """
 
     request: Request
     claims: list[Claim] = field(default_factory=list)
     absent: list[tuple[bytes, bool]] = field(default_factory=list)
     named: set[bytes] = field(default_factory=set)
+    linked: list[tuple[Claim, tuple[bytes, ...]]] = field(default_factory=list)
     minimal: bool = False
     matched: int = 0
 
@@ -94,6 +98,18 @@ class _Claims:
                 self._claim(place, demand.access)
                 if demand.access is Access.WRITE:
                     self.named |= {place.target, _own_place(demand.where)}
+
+    def drop_diverted(self) -> None:
+        """Take back what is granted through a link that an earlier sandbox may have made.
+
+        Such a link lies in what may be written. One sandbox could otherwise put it where a folder
+        is missing that is to be writable, and the next would get what it leads to.
+        """
+        writable = [claim for claim in self.claims if claim.access is Access.WRITE]
+        for claim, links in self.linked:
+            others = [other.path for other in writable if other is not claim]
+            if any(is_below(link, folder) for link in links for folder in others):
+                self.claims.remove(claim)
 
     def protect_writable(self) -> None:
         """Claim the protected names at the top of every folder that may be written."""
@@ -143,7 +159,10 @@ class _Claims:
         """
         self._claim_links(place, access, scope)
         if place.end is End.FOUND:
-            self.claims.append(Claim(place.real, access, scope))
+            claim = Claim(place.real, access, scope)
+            self.claims.append(claim)
+            if access is Access.WRITE and place.links:
+                self.linked.append((claim, place.links))
         elif access is Access.WRITE or place.end is End.NEVER:
             return
         elif place.end is End.MISSING:

@@ -413,6 +413,21 @@ def test_a_missing_path_with_write_grants_nothing(world: World) -> None:
     assert world.plan(READ_ALL, world.entry("m", "write")) == world.plan(READ_ALL)
 
 
+def test_a_link_in_something_writable_grants_nothing(world: World) -> None:
+    """It may be an earlier sandbox's, made where a folder that may be written was missing."""
+    world.make("project/", "outside/", "elsewhere/")
+    entries = [READ_ALL, WRITE_PROJECT, world.entry("project/later", "write")]
+    plan = world.plan(*entries, roots=["project"])
+    world.check(plan, "project/later:rw outside:r")
+    world.make("project/later->~/outside")
+    plan = world.plan(*entries, roots=["project"])
+    world.check(plan, "project:rw outside:r")
+    # A link that no sandbox could have made is followed.
+    world.make("elsewhere/later->~/outside")
+    plan = world.plan(*entries, world.entry("elsewhere/later", "write"), roots=["project"])
+    world.check(plan, "project:rw outside:rw elsewhere:r")
+
+
 def test_a_path_through_a_file_keeps_the_file(world: World) -> None:
     world.make("f")
     plan = world.plan(READ_ALL, WRITE_PROJECT, world.entry("f/x", "deny"))
