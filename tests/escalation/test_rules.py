@@ -111,10 +111,10 @@ async def test_no_other_command_of_git_runs_outside(tmp_path: Path) -> None:
 
 async def test_a_program_of_the_same_name_elsewhere_is_another(rules: ExecPolicy) -> None:
     policy = ExecPolicyEscalation(rules, Person("accept"))
-    assert await action(policy, "/work/bin/touch", "x") == Run()
+    assert await action(policy, "/srv/bin/touch", "x") == Run()
     assert await action(policy, "/usr/bin/make") == Run()
     assert await action(policy, "/opt/make") == Escalate()
-    assert isinstance(await action(policy, "/work/git", "push"), Deny)
+    assert isinstance(await action(policy, "/srv/git", "push"), Deny)
 
 
 async def test_a_script_may_be_stricter_than_its_shell(rules: ExecPolicy) -> None:

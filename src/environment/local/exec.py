@@ -24,9 +24,10 @@ from execnode.engine.placeholders import Placeholders
 from execnode.engine.tree import Trees, Way
 from execnode.environment.local.process import Audience, LocalProcess
 from execnode.environment.local.pump import drive, pump
-from execnode.environment.local.sandbox import Confinement, Sandboxes, StatusPipe
+from execnode.environment.local.sandbox import Confinement, Sandboxes, confined
 from execnode.environment.local.spawning import Spawner
 from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare
+from execnode.environment.local.status import StatusPipe
 from execnode.environment.local.trial import prove_cgroups
 from execnode.protocol.errors import invalid_request
 from execnode.protocol.messages import StartParams, TerminateResponse
@@ -178,8 +179,7 @@ class LocalExec:
         confinement: Confinement,
         inherit: Sequence[int],
     ) -> LocalProcess:
-        status = StatusPipe()
-        try:
+        with StatusPipe() as status:
             number = 3 + len(inherit)
             helper = self._sandboxes.through_helper(request, confinement, len(inherit), number)
             missing = confinement.plan.missing
@@ -193,15 +193,13 @@ class LocalExec:
             process.starting = True
             process.hold(1)
             try:
-                process.confinement = await status.result(request, confinement)
+                process.confinement = confined(await status.report(), request, confinement)
             except BaseException:
                 self._drop(process)
                 raise
             finally:
                 process.starting = False
             return process
-        finally:
-            status.close()
 
     def _spawn(
         self,

@@ -30,13 +30,14 @@ import anyio.to_thread
 from execnode.engine import Sandbox
 from execnode.engine.programs import HELPER
 from execnode.environment.local.start import SpawnRequest
+from execnode.environment.local.status import Line, Report
 from execnode.policy.plan import Network, Plan
 from execnode.policy.profile import plan_for
 from execnode.policy.sandbox import start_request
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError, os_error_message, spawn_failed
 from execnode.protocol.sandbox import SandboxContext
 
-__all__ = ["Confinement", "Sandboxes", "StatusPipe", "Way"]
+__all__ = ["Confinement", "Sandboxes", "Way", "confined"]
 
 Way: TypeAlias = Literal["none", "landlock", "namespaces"]
 
@@ -49,8 +50,6 @@ _ALWAYS_THERE: Final = (
     *(b"/dev", b"/dev/pts", b"/dev/shm", b"/dev/ptmx", b"/dev/tty", b"/dev/null"),
     *(b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom"),
 )
-# The helper's words are few and short.
-_STATUS_BYTES: Final = 65536
 _PROTECTION: Final = "protection"
 
 
@@ -181,66 +180,20 @@ def _program(request: SpawnRequest) -> bytes:
     return next(there, request.program)
 
 
-# --- what the helper tells ------------------------------------------------------------------------
+# --- what came of it ------------------------------------------------------------------------------
 
 
-class StatusPipe:
-    """The descriptor on which the helper says what came of a start: nothing, when all went well.
+def confined(told: Report, request: SpawnRequest, wanted: Confinement) -> Confinement:
+    """Return what a program is confined by that the helper was to start. Raises RpcError.
 
-    Its lines are STAGE ERRNO TEXT for a failure, `lost 0 NAME` for a protection that it does
-    without, and `way 0 landlock` where no namespaces can be had and Landlock does it all.
+    request: what was to be started; told: what the helper said of it.
     """
-
-    def __init__(self) -> None:
-        self._reader, self.writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-
-    def close_writer(self) -> None:
-        """Leave the writing to the helper."""
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
-
-    def close(self) -> None:
-        """Close what is open of it."""
-        self.close_writer()
-        if self._reader >= 0:
-            os.close(self._reader)
-            self._reader = -1
-
-    async def result(self, request: SpawnRequest, wanted: Confinement) -> Confinement:
-        """Return what the program is confined by, once it runs. Raises RpcError when it does not.
-
-        request: what was to be started.
-        """
-        told = bytearray()
-        while len(told) < _STATUS_BYTES:
-            await anyio.wait_readable(self._reader)
-            try:
-                data = os.read(self._reader, 4096)
-            except BlockingIOError:
-                continue
-            if not data:
-                break
-            told += data
-        lines = [_line(line) for line in told.decode(errors="backslashreplace").splitlines()]
-        failures = [line for line in lines if line[0] not in ("lost", "way")]
-        if failures:
-            raise _failure(failures, request)
-        flat = any(stage == "way" for stage, _, _ in lines)
-        lost = tuple(text for stage, _, text in lines if stage == "lost")
-        return replace(wanted, way="landlock" if flat else wanted.way, lost=lost)
+    if told.failures:
+        raise _failure(told.failures, request)
+    return replace(wanted, way="landlock" if told.alone else wanted.way, lost=told.lost)
 
 
-def _line(line: str) -> tuple[str, int, str]:
-    """Take STAGE ERRNO TEXT apart; a stage may have spaces in it, and the number has none."""
-    words = line.split(" ")
-    at = next((i for i, word in enumerate(words[1:], 1) if word.isascii() and word.isdigit()), 0)
-    if not at:
-        return line, 0, line
-    return " ".join(words[:at]), int(words[at]), " ".join(words[at + 1 :])
-
-
-def _failure(failures: Sequence[tuple[str, int, str]], request: SpawnRequest) -> RpcError:
+def _failure(failures: Sequence[Line], request: SpawnRequest) -> RpcError:
     missing = [text for stage, _, text in failures if stage == _PROTECTION]
     if missing:
         sentences = "; ".join(missing)
@@ -250,9 +203,9 @@ def _failure(failures: Sequence[tuple[str, int, str]], request: SpawnRequest) ->
             {"stage": _PROTECTION},
         )
     stage, number, text = failures[0]
-    about = {"execve": request.program, "chdir": request.cwd}.get(stage)
+    about = request.subject(stage)
     if about is not None:
-        return spawn_failed(stage, number, about.decode(errors="backslashreplace"))
+        return spawn_failed(stage, number, about)
     error = spawn_failed(stage, number)
     cause = f"{text} ({os_error_message(number)})" if number else text
     return RpcError(error.code, f"the sandbox could not be made: {stage}: {cause}", error.data)

@@ -132,10 +132,7 @@ class Spawner:
 
 
 def _failure(error: SpawnError, request: SpawnRequest, confinement: Confinement | None) -> RpcError:
-    # What is about a path is told with it, as text that every encoding has.
-    path = {"chdir": request.cwd, "execve": request.program}.get(error.stage)
-    told = None if path is None else path.decode(errors="backslashreplace")
-    failure = spawn_failed(error.stage, error.errno or 0, told)
+    failure = spawn_failed(error.stage, error.errno or 0, request.subject(error.stage))
     by_helper = confinement is not None and confinement.way == "namespaces"
     # Too many arguments for the helper are too many for the program.
     if not by_helper or error.stage != "execve" or error.errno == errno.E2BIG:

@@ -75,6 +75,11 @@ class SpawnRequest:
     tree_limits: dict[LimitName, float] = field(default_factory=dict)
     optional_limits: tuple[str, ...] = ()
 
+    def subject(self, stage: str) -> str | None:
+        """What a failing step is about, where that is a path, as text that every encoding has."""
+        path = {"chdir": self.cwd, "execve": self.program}.get(stage)
+        return None if path is None else path.decode(errors="backslashreplace")
+
 
 def prepare(params: StartParams, limits: ExecLimits, shell: bytes) -> SpawnRequest:
     """Check the parameters and translate them. `shell`: the path of the user's shell.

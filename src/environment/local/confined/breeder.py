@@ -6,11 +6,13 @@ import array
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import IO
 
 import anyio
 
+from execnode.environment.local.status import Line, StatusPipe
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
 
 __all__ = ["Breeder"]
@@ -34,14 +36,15 @@ class Breeder:
         try:
             with ExitStack() as stack:
                 link, theirs = map(stack.enter_context, socket.socketpair())
-                told, status = os.pipe2(os.O_CLOEXEC)
-                stack.callback(os.close, told)
-                with theirs, os.fdopen(status, "wb"), _file_of(options) as words:
-                    async with self._ordering:
-                        await self._order([words.fileno(), theirs.fileno(), status])
-                await _await_start(told)
+                with StatusPipe() as status:
+                    with theirs, _file_of(options) as words:
+                        async with self._ordering:
+                            await self._order([words.fileno(), theirs.fileno(), status.writer])
+                    status.close_writer()
+                    told = await status.report()
+                if told.failures:
+                    raise _refusal(told.failures)
                 stack.pop_all()
-                os.close(told)
                 return link
         except OSError as error:
             raise RpcError(INTERNAL_ERROR, f"no process for a sandbox: {error}") from None
@@ -126,19 +129,6 @@ def _file_of(options: list[bytes]) -> IO[bytes]:
     return file
 
 
-async def _await_start(status: int) -> None:
-    """Wait until the worker is in its sandbox. Raises RpcError when that cannot be had."""
-    os.set_blocking(status, False)
-    told = b""
-    while True:
-        await anyio.wait_readable(status)
-        with suppress(BlockingIOError):
-            more = os.read(status, 4096)
-            if not more:
-                break
-            told += more
-    refusals = [line.split(" ", 2) for line in told.decode(errors="replace").splitlines()]
-    reasons = [": ".join((stage, *text)) for stage, _, *text in refusals if stage != "lost"]
-    if reasons:
-        why = "; ".join(reasons)
-        raise RpcError(INTERNAL_ERROR, f"this sandbox cannot be enforced here: {why}")
+def _refusal(failures: Sequence[Line]) -> RpcError:
+    why = "; ".join(": ".join(filter(None, (line.stage, line.text))) for line in failures)
+    return RpcError(INTERNAL_ERROR, f"this sandbox cannot be enforced here: {why}")
