@@ -23,6 +23,7 @@ __all__ = [
     "Match",
     "Place",
     "git_folders",
+    "identity",
     "is_file",
     "is_folder",
     "is_placeholder",
@@ -132,6 +133,15 @@ def is_folder(path: bytes) -> bool:
 def is_file(path: bytes) -> bool:
     """Whether a path is a regular file, and not a link to one."""
     return _is(path, stat.S_ISREG)
+
+
+def identity(path: bytes) -> tuple[int, int]:
+    """What tells the file at a path from another one there: device and inode, zeros for none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 def is_placeholder(path: bytes) -> bool:

@@ -31,6 +31,7 @@ from execnode.engine import Sandbox
 from execnode.engine.programs import HELPER
 from execnode.environment.local.start import SpawnRequest
 from execnode.environment.local.status import Line, Report
+from execnode.policy import look
 from execnode.policy.plan import Network, Plan
 from execnode.policy.profile import plan_for
 from execnode.policy.sandbox import start_request
@@ -158,15 +159,7 @@ def _landmarks() -> tuple[object, ...]:
     """What tells apart the files that the rules of a ruleset would be about."""
     with os.scandir(b"/") as root:
         names = sorted(entry.path for entry in root)
-    return tuple((name, *_identity(name)) for name in (*names, *_ALWAYS_THERE))
-
-
-def _identity(path: bytes) -> tuple[int, int]:
-    try:
-        stat = os.lstat(path)
-    except OSError:
-        return 0, 0
-    return stat.st_dev, stat.st_ino
+    return tuple((name, *look.identity(name)) for name in (*names, *_ALWAYS_THERE))
 
 
 def _program(request: SpawnRequest) -> bytes:

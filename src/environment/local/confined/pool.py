@@ -6,7 +6,6 @@ its inode or by a mount, a request gets another one.
 
 from __future__ import annotations
 
-import os
 import select
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from anyio.to_thread import run_sync
 
 from execnode.environment.local.confined.breeder import Breeder
 from execnode.environment.local.confined.link import Link
+from execnode.policy import look
 from execnode.policy.plan import NO_NETWORK, Plan
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError, invalid_request
 
@@ -85,14 +85,7 @@ class _Mounts:
 
 def _identities(plan: Plan) -> _Identities:
     """What is at the plan's paths."""
-    found: list[tuple[int, int]] = []
-    for rule in plan.rules:
-        try:
-            status = os.lstat(rule.path)
-            found.append((status.st_dev, status.st_ino))
-        except OSError:
-            found.append((0, 0))
-    return tuple(found)
+    return tuple(look.identity(rule.path) for rule in plan.rules)
 
 
 class Sandboxes:
