@@ -49,8 +49,8 @@ def plan_for(request: Request, cwd: bytes | None = None) -> Plan:
     claims = _Claims(request)
     for demand in request.demands:
         claims.take(demand)
-    claims.drop_diverted()
     claims.protect_writable()
+    claims.drop_diverted()
     return _begin_in(claims.plan(), cwd)
 
 
@@ -99,18 +99,6 @@ class _Claims:
                 if demand.access is Access.WRITE:
                     self.named |= {place.target, _own_place(demand.where)}
 
-    def drop_diverted(self) -> None:
-        """Take back what is granted through a link that an earlier sandbox may have made.
-
-        Such a link lies in what may be written. One sandbox could otherwise put it where a folder
-        is missing that is to be writable, and the next would get what it leads to.
-        """
-        writable = [claim for claim in self.claims if claim.access is Access.WRITE]
-        for claim, links in self.linked:
-            others = [other.path for other in writable if other is not claim]
-            if any(is_below(link, folder) for link in links for folder in others):
-                self.claims.remove(claim)
-
     def protect_writable(self) -> None:
         """Claim the protected names at the top of every folder that may be written."""
         writable = {
@@ -121,6 +109,19 @@ class _Claims:
         for folder in sorted(writable):
             for name in PROTECTED_NAMES:
                 self._protect(join(folder, name))
+
+    def drop_diverted(self) -> None:
+        """Take back what is granted through a link that an earlier sandbox may have made.
+
+        Such a link lies in what may be written. One sandbox could otherwise put it where a folder
+        is missing that is to be writable, and the next would get what it leads to. What was
+        protected there stays so: another grant may reach it.
+        """
+        writable = [claim for claim in self.claims if claim.access is Access.WRITE]
+        for claim, links in self.linked:
+            others = [other.path for other in writable if other is not claim]
+            if any(is_below(link, folder) for link in links for folder in others):
+                self.claims.remove(claim)
 
     def plan(self) -> Plan:
         """Return what the claims come down to."""

@@ -523,7 +523,8 @@ async def test_an_idle_worker_ends_and_takes_its_placeholders_along(base: Path) 
 
 async def test_a_killed_worker_fails_its_requests_and_no_later_ones(base: Path) -> None:
     sandbox = custom(base)
-    (base / "ws/carved/large").write_bytes(bytes(5 << 20))
+    with (base / "ws/carved/endless").open("wb") as file:
+        file.truncate(1 << 36)  # the killed may go on for a moment
     async with box(base) as b:
         path = b.uri("ws/carved")
         await b.session.open_archive(OpenArchiveParams("r", path, "read", sandbox))

@@ -428,6 +428,13 @@ def test_a_link_in_something_writable_grants_nothing(world: World) -> None:
     world.check(plan, "project:rw outside:rw elsewhere:r")
 
 
+def test_what_a_refused_link_leads_to_keeps_its_protection(world: World) -> None:
+    world.make("project/tool/.git/config", "project/later->~/project/tool")
+    entries = [READ_ALL, WRITE_PROJECT, world.entry("project/later", "write")]
+    plan = world.plan(*entries, roots=["project"])
+    world.check(plan, "project/tool:rw project/tool/.git/config:r")
+
+
 def test_a_path_through_a_file_keeps_the_file(world: World) -> None:
     world.make("f")
     plan = world.plan(READ_ALL, WRITE_PROJECT, world.entry("f/x", "deny"))

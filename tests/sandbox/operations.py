@@ -22,7 +22,8 @@ import threading
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 
-MINE = "made-by-the-probe"
+# Others probe the same folders at the same time.
+MINE = f"made-by-{os.urandom(8).hex()}"
 PLACEHOLDER = stat.S_IFDIR | stat.S_ISVTX | 0o555
 
 
