@@ -62,6 +62,20 @@ def test_a_profile(world: World, profile: str, script: str, wanted: str) -> None
     assert says(world, ["--profile", profile], script) == wanted.split()[column]
 
 
+@pytest.mark.parametrize("root", ["/", "/usr /bin /lib /lib64"])
+def test_a_link_is_seen_in_a_folder_that_is_not(world: World, root: str) -> None:
+    world.make("ws/hidden/file")
+    world.make("ws/file", "text ")
+    hidden = world.workspace / "hidden"
+    (hidden / "link").symlink_to("../file")
+    (hidden / "loop").symlink_to("loop")
+    seen = [*root.split(), world.workspace / "file", hidden / "link", hidden / "loop"]
+    options = ["--literal", "--deny", hidden, *(word for path in seen for word in ("--read", path))]
+    done = world.shell(options, "cat hidden/link && readlink hidden/loop; cat hidden/file")
+    assert done.stdout == "text loop\n", done.stderr
+    assert "hidden/file" in done.stderr
+
+
 def test_tmpdir_and_other_workspaces_are_writable(world: World) -> None:
     for name in ("tmp/x", "one/x", "two/x"):
         world.make(name)

@@ -51,11 +51,6 @@ static const char *at(struct build *b, const char *path)
 
 /* ---- hollow places ----------------------------------------------------------------------------------------------- */
 
-static bool is_hollow(const struct build *b, int spot)
-{
-    return (spot < 0 ? b->spots->root : b->spots->list[spot].kind) == SPOT_HOLLOW;
-}
-
 static bool has_something_in_it(const struct build *b, int spot)
 {
     for (size_t i = 0; i < b->spots->count; i++)
@@ -87,7 +82,19 @@ static bool make_point(int scratch, const char *path, int like)
     return made == 0 || errno == EEXIST;
 }
 
-/* In a hollow folder, make the mount points of what is seen in it; `name` is the folder's in the tmpfs. */
+/* In a hollow folder, make what a clone is to be seen as: a point to mount it on, or of a link, as /bin may be one to
+ * /usr/bin, another, and nothing is left to mount. */
+static bool make_place(int scratch, const char *path, int *tree)
+{
+    char target[PATH_MAX] = "";
+    if (readlinkat(*tree, "", target, sizeof target - 1) < 0)
+        return make_point(scratch, path, *tree);
+    close(*tree);
+    *tree = -1;
+    return symlinkat(target, scratch, path) == 0;
+}
+
+/* Make the places of what is seen in a hollow folder; `name` is the folder's in the tmpfs. */
 static const char *fill_hollow(struct build *b, int spot, const char *name)
 {
     char path[PATH_MAX];
@@ -101,7 +108,7 @@ static const char *fill_hollow(struct build *b, int spot, const char *name)
             errno = ENAMETOOLONG;
             return inner->path;
         }
-        if (!make_way(b->scratch, path, strlen(name) + 1) || !make_point(b->scratch, path, b->trees[i]))
+        if (!make_way(b->scratch, path, strlen(name) + 1) || !make_place(b->scratch, path, &b->trees[i]))
             return inner->path;
     }
     return NULL;
@@ -166,19 +173,10 @@ static const char *clone_spots(struct build *b)
 static const char *place_spots(struct build *b)
 {
     for (size_t i = 0; i < b->spots->count; i++) {
-        const struct spot *spot = &b->spots->list[i];
         if (b->trees[i] < 0)
             continue;
-        struct stat link;
-        /* In a hollow root, /bin may be a link to /usr/bin. */
-        if (is_hollow(b, spot->around) && fstat(b->trees[i], &link) == 0 && S_ISLNK(link.st_mode)) {
-            char target[PATH_MAX] = "";
-            if (readlink(spot->path, target, sizeof target - 1) < 0 || unlink(at(b, spot->path)) < 0 ||
-                symlink(target, at(b, spot->path)) < 0)
-                return spot->path;
-        } else if (put_tree(b->trees[i], at(b, spot->path)) < 0) {
-            return spot->path;
-        }
+        if (put_tree(b->trees[i], at(b, b->spots->list[i].path)) < 0)
+            return b->spots->list[i].path;
         close(b->trees[i]);
     }
     return NULL;
@@ -315,7 +313,7 @@ static const char *make_scratch(struct build *b, int *dev, int *root)
     for (size_t i = 0; !failed && i < b->spots->count; i++)
         if (b->spots->list[i].kind == SPOT_HOLLOW && b->trees[i] >= 0)
             failed = make_hollow(b, (int)i);
-    if (!failed && is_hollow(b, -1)) {
+    if (!failed && b->spots->root == SPOT_HOLLOW) {
         if (mkdirat(b->scratch, "root", 0755) < 0 || mkdirat(b->scratch, "root/dev", 0755) < 0 ||
             mkdirat(b->scratch, "root/proc", 0755) < 0)
             return "/";
