@@ -151,7 +151,7 @@ def test_a_hang_up_ends_it(world: World) -> None:
         tty.master = os.open("/dev/null", os.O_RDONLY)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGRTMIN])
 @pytest.mark.parametrize("group", [False, True])
 def test_signals_are_passed_on_once(world: World, number: signal.Signals, group: bool) -> None:
     script = (

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/_seccomp/missing.h"
+#include "engine/_seccomp/signals.h"
 
 enum { BATCH = 200 }; /* descriptors in a message; the kernel takes 253 */
 
@@ -25,7 +26,7 @@ union control {
 static void step_aside(int link)
 {
     sigset_t all;
-    sigfillset(&all);
+    signals_fill(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     setsid();
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);

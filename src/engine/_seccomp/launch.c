@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "engine/_seccomp/missing.h"
+#include "engine/_seccomp/signals.h"
 
 struct outside {
     struct launch *launch;
@@ -172,7 +173,7 @@ bool launch(struct launch *launch, struct note *note)
 {
     sigset_t all, before;
     struct outside o = {.launch = launch, .terminal = terminal_in_hand()};
-    sigfillset(&all);
+    signals_fill(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
     o.signals = signalfd(-1, &all, SFD_CLOEXEC);
     bool started = start(&o, note);

@@ -22,6 +22,7 @@
 #include "engine/_seccomp/launch.h"
 #include "engine/_seccomp/missing.h"
 #include "engine/_seccomp/options.h"
+#include "engine/_seccomp/signals.h"
 
 enum {
     EXIT_FAILED = 125,
@@ -208,7 +209,7 @@ static int end_as(int status)
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
     sigset_t all;
-    sigfillset(&all);
+    signals_fill(&all);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     signal(WTERMSIG(status), SIG_DFL);
     sigprocmask(SIG_UNBLOCK, &all, NULL);
