@@ -1,6 +1,12 @@
 """The client of a node, for asyncio and trio alike (`connect`), and without async (`blocking`)."""
 
-from execnode.protocol.messages import EnvironmentPolicy, Limits, Retention, SandboxDenial
+from execnode.protocol.messages import (
+    EnvironmentPolicy,
+    Limits,
+    Retention,
+    SandboxDenial,
+    SandboxReport,
+)
 from execnode.protocol.presets import Sandbox
 from execnode.protocol.sandbox import SandboxContext
 
@@ -57,6 +63,7 @@ __all__ = [
     "Sandbox",
     "SandboxContext",
     "SandboxDenial",
+    "SandboxReport",
     "SessionLost",
     "StartError",
     "Stat",

@@ -13,6 +13,7 @@ from execnode.protocol.files import (
     CopyParams,
     CreateDirectoryParams,
     DirectoryEntry,
+    FileResponse,
     GetMetadataParams,
     GetMetadataResponse,
     ReadDirectoryParams,
@@ -25,11 +26,13 @@ from execnode.protocol.files import (
     WalkResponse,
     WriteFileParams,
 )
-from execnode.protocol.messages import EmptyResponse
+from execnode.protocol.messages import SandboxReport
+from execnode.protocol.sandbox import SandboxContext
 
 from . import transfer
 from .file import RemoteFile
 from .filecalls import FileCalls, NodePath, os_errors, path_of, uri_of
+from .sandboxed import SandboxedCalls
 from .transfer import Transfer
 from .watch import MissingWatch, Watch, Watches
 
@@ -82,9 +85,29 @@ class Files:
     have another effect, AnswerLost is raised.
     """
 
-    def __init__(self, calls: FileCalls) -> None:
+    def __init__(self, calls: FileCalls, watches: Watches | None = None) -> None:
         self._calls = calls
-        self._watches = Watches(calls)
+        self._watches = watches or Watches(calls)
+
+    # --- sandboxes --------------------------------------------------------------------------
+
+    def within(self, sandbox: SandboxContext) -> "Files":
+        """The same files, as far as a process in this sandbox could reach them.
+
+        What cannot be written is EROFS, what is denied EACCES, and what is not visible ENOENT.
+        Every call raises RpcError when the node cannot enforce the sandbox. It takes the place of
+        one that these files are within already.
+        """
+        calls = self._calls.outside if isinstance(self._calls, SandboxedCalls) else self._calls
+        return Files(SandboxedCalls(calls, sandbox), self._watches)
+
+    @property
+    def sandbox(self) -> SandboxReport | None:
+        """How the sandbox of the latest answer was enforced, and what of it was not.
+
+        None without one, before the first answer, and when the node does not tell.
+        """
+        return self._calls.report if isinstance(self._calls, SandboxedCalls) else None
 
     # --- whole files ------------------------------------------------------------------------
 
@@ -102,7 +125,7 @@ class Files:
             self._calls.require("fsAtomicWrite", "atomic write")
         follow = _unless_default(follow_symlinks)
         params = WriteFileParams(uri_of(path), data, follow, None, atomic)
-        await self._ask(methods.FS_WRITE_FILE, params, EmptyResponse, path)
+        await self._ask(methods.FS_WRITE_FILE, params, FileResponse, path)
 
     async def open(
         self,
@@ -208,7 +231,7 @@ class Files:
         """Make a folder. `parents`: also those above it, and it may exist already."""
         params = CreateDirectoryParams(uri_of(path), parents)
         method = methods.FS_CREATE_DIRECTORY
-        await self._ask(method, params, EmptyResponse, path, repeat=parents)
+        await self._ask(method, params, FileResponse, path, repeat=parents)
 
     async def remove(self, path: NodePath, *, recursive: bool = False, force: bool = False) -> None:
         """Remove a file, a link, or a folder; `recursive`: with all in it.
@@ -216,7 +239,7 @@ class Files:
         `force`: it need not exist.
         """
         params = RemoveParams(uri_of(path), recursive, force)
-        await self._ask(methods.FS_REMOVE, params, EmptyResponse, path, repeat=force)
+        await self._ask(methods.FS_REMOVE, params, FileResponse, path, repeat=force)
 
     async def copy(
         self, source: NodePath, destination: NodePath, *, recursive: bool = False
@@ -224,7 +247,7 @@ class Files:
         """Copy a file (contents and mode), a link, or with `recursive` a folder into another."""
         params = CopyParams(uri_of(source), uri_of(destination), recursive)
         with os_errors(source, destination):
-            await self._calls.call(methods.FS_COPY, params, EmptyResponse)
+            await self._calls.call(methods.FS_COPY, params, FileResponse)
 
     async def realpath(self, path: NodePath) -> str:
         """The absolute path without links of something that exists."""
@@ -238,7 +261,7 @@ class Files:
     async def watch(self, path: NodePath, *, recursive: bool = True) -> AsyncIterator[Watch]:
         """Changes at a file or in a folder, to iterate over inside the context."""
         self._calls.require("fsWatch", "watch")
-        watch = Watch(self._watches, path, recursive=recursive)
+        watch = Watch(self._calls, self._watches, path, recursive=recursive)
         await watch.start()
         try:
             yield watch
@@ -255,7 +278,7 @@ class Files:
         one such watch at a time.
         """
         self._calls.require("fsWatchMissing", "watch for missing files")
-        watch = MissingWatch(self._watches)
+        watch = MissingWatch(self._calls, self._watches)
         try:
             watching = await watch.start(list(missing), present)
             yield watch if watching else None

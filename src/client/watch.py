@@ -11,6 +11,7 @@ from execnode.protocol import methods
 from execnode.protocol.errors import ProtocolError
 from execnode.protocol.files import (
     ChangedNotification,
+    FileResponse,
     MissingChangedNotification,
     UnwatchParams,
     WatchMissingParams,
@@ -52,7 +53,6 @@ class Watches:
     """The watches of one user of files, by their ids."""
 
     def __init__(self, calls: FileCalls) -> None:
-        self.calls = calls
         self._watches: dict[int, _Watcher] = {}
         calls.listen(self._notified, self._lost)
 
@@ -80,7 +80,10 @@ class Watch(AsyncIterator[Changes]):
     A watch whose connection broke is set again, and says `overflow`.
     """
 
-    def __init__(self, watches: Watches, path: NodePath, *, recursive: bool) -> None:
+    def __init__(
+        self, calls: FileCalls, watches: Watches, path: NodePath, *, recursive: bool
+    ) -> None:
+        self._calls = calls
         self._watches = watches
         self._path = path
         self._recursive = recursive
@@ -109,15 +112,15 @@ class Watch(AsyncIterator[Changes]):
     async def start(self) -> None:
         """Have the node watch. Raises OSError, for a path where nothing is, too."""
         while not self._set:
-            link = await self._watches.calls.link()
+            link = await self._calls.link()
             self._watches.remove(self._id)
-            self._id = self._watches.calls.new_id()
+            self._id = self._calls.new_id()
             self._watches.add(self._id, self)
             params = WatchParams(self._id, uri_of(self._path), self._recursive)
             self._set = True
             try:
                 with os_errors(self._path):
-                    await link.request(methods.FS_WATCH, params, EmptyResponse)
+                    await link.request(methods.FS_WATCH, params, FileResponse)
             except LinkLost:
                 self._set = False
             except BaseException:
@@ -144,16 +147,17 @@ class Watch(AsyncIterator[Changes]):
             anyio.move_on_after(_CLOSE_SECONDS, shield=True),
             suppress(ConnectionError, ProtocolError),
         ):
-            link = await self._watches.calls.link()
+            link = await self._calls.link()
             await link.request(methods.FS_UNWATCH, UnwatchParams(self._id), EmptyResponse)
 
 
 class MissingWatch:
     """A promise of the node to say when one of some missing paths appears."""
 
-    def __init__(self, watches: Watches) -> None:
+    def __init__(self, calls: FileCalls, watches: Watches) -> None:
+        self._calls = calls
         self._watches = watches
-        self._id = watches.calls.new_id()
+        self._id = calls.new_id()
         self._over = anyio.Event()
 
     def told(self, event: FileEvent) -> None:
@@ -173,7 +177,7 @@ class MissingWatch:
             [uri_of(path) for path in missing],
             None if present is None else uri_of(present),
         )
-        link = await self._watches.calls.link()
+        link = await self._calls.link()
         with os_errors():
             answer = await link.request(methods.FS_WATCH_MISSING, params, WatchMissingResponse)
         return answer.watching

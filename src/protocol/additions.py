@@ -5,11 +5,13 @@ Servers of the dialect never send them, so a client may have been written to ref
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from .files import OpenResponse
+from .capabilities import DiscoveredRoot, DiscoverRootsResponse
+from .files import FileResponse, OpenResponse
 from .messages import (
     Answer,
     ClosedNotification,
@@ -27,7 +29,7 @@ __all__ = ["without_additions"]
 
 _Message: TypeAlias = Answer | ErrorAnswer | Notification
 
-# Members that are left out, by type.
+# Members that are left out, by type; those of a base are left out of all that have it.
 _ADDITIONS: Final[dict[type[msgspec.Struct], dict[str, Any]]] = {
     StartResponse: {"pid": None, "ref": None, "max_bytes": None, "sandbox": None, "unlimited": []},
     ReadResponse: {"gap": None, "reason": None, "signal": None},
@@ -36,10 +38,15 @@ _ADDITIONS: Final[dict[type[msgspec.Struct], dict[str, Any]]] = {
     ExitedNotification: {"reason": None, "signal": None, "denial": None},
     ClosedNotification: {"streams": {}},
     TerminateResponse: {"method": None},
+    FileResponse: {"sandbox": None},
     OpenResponse: {"size": None},
+    DiscoveredRoot: {"sandbox": None},
 }
 # Members that hold a list of such types.
-_LISTS: Final[dict[type[msgspec.Struct], str]] = {ReadResponse: "chunks"}
+_LISTS: Final[dict[type[msgspec.Struct], str]] = {
+    ReadResponse: "chunks",
+    DiscoverRootsResponse: "roots",
+}
 
 
 def without_additions(message: _Message) -> _Message:
@@ -52,11 +59,17 @@ def without_additions(message: _Message) -> _Message:
 
 
 def _plain(value: Any) -> Any:
-    left_out = _ADDITIONS.get(type(value))
-    if left_out is None:
+    if not isinstance(value, msgspec.Struct):
         return value
-    changes = dict(left_out)
-    name = _LISTS.get(type(value))
+    kind = type(value)
+    changes = _left_out(kind)
+    name = _LISTS.get(kind)
     if name is not None:
-        changes[name] = [_plain(item) for item in getattr(value, name)]
-    return msgspec.structs.replace(value, **changes)
+        changes = {**changes, name: [_plain(item) for item in getattr(value, name)]}
+    return msgspec.structs.replace(value, **changes) if changes else value
+
+
+@cache
+def _left_out(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    known = [_ADDITIONS[each] for each in kind.__mro__ if each in _ADDITIONS]
+    return {name: value for members in known for name, value in members.items()}

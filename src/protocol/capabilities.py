@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .messages import _Message
+from .messages import SandboxReport, _Message
 from .sandbox import SandboxContext
 
 __all__ = [
@@ -59,7 +59,8 @@ class Skill(_Message, frozen=True):
 class DiscoveredRoot(_Message, frozen=True):
     """What was found. `namespace_manifests`: of the plugins that the skills belong to.
 
-    `warnings` say what was left out, `error` why nothing could be found at all.
+    `warnings` say what was left out, `error` why nothing could be found at all. `sandbox` (ours):
+    how the root's sandbox is enforced; None without one.
     """
 
     id: str
@@ -69,6 +70,7 @@ class DiscoveredRoot(_Message, frozen=True):
     namespace_manifests: list[CapabilityFile]
     warnings: list[str]
     error: str | None
+    sandbox: SandboxReport | None = None
 
 
 class DiscoverRootsResponse(_Message, frozen=True):

@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import field
 
 from .errors import RpcError, invalid_request
-from .messages import Signed64, Unsigned, _Message
+from .messages import SandboxReport, Signed64, Unsigned, _Message
 from .sandbox import SandboxContext
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "DigestParams",
     "DigestResponse",
     "DirectoryEntry",
+    "FileResponse",
     "GetMetadataParams",
     "GetMetadataResponse",
     "MissingChangedNotification",
@@ -52,6 +53,16 @@ __all__ = [
     "WriteFileParams",
 ]
 
+
+class FileResponse(_Message, frozen=True, kw_only=True):
+    """The result {} of a request that may be made in a sandbox, and what all such results share.
+
+    `sandbox` (ours): how that sandbox is enforced; None without one.
+    """
+
+    sandbox: SandboxReport | None = None
+
+
 # --- whole files ----------------------------------------------------------------------------------
 
 
@@ -63,8 +74,8 @@ class ReadFileParams(_Message, frozen=True):
     sandbox: SandboxContext | None = None
 
 
-class ReadFileResponse(_Message, frozen=True):
-    """All bytes of the file."""
+class ReadFileResponse(FileResponse, frozen=True, kw_only=True):
+    """All bytes of the file, behind what is told of the sandbox."""
 
     data_base64: bytes = field(name="dataBase64")
 
@@ -107,7 +118,7 @@ class GetMetadataParams(_Message, frozen=True):
     sandbox: SandboxContext | None = None
 
 
-class GetMetadataResponse(_Message, frozen=True):
+class GetMetadataResponse(FileResponse, frozen=True):
     """Kind, size in bytes and times of what the path leads to; `is_symlink` is the path's own.
 
     All kinds are false for devices, FIFOs and sockets. `created_at_ms` is 0 when it is not known.
@@ -128,7 +139,7 @@ class CanonicalizeParams(_Message, frozen=True):
     sandbox: SandboxContext | None = None
 
 
-class CanonicalizeResponse(_Message, frozen=True):
+class CanonicalizeResponse(FileResponse, frozen=True):
     """The absolute path without links."""
 
     path: str
@@ -154,7 +165,7 @@ class DirectoryEntry(_Message, frozen=True):
     path: str | None = None
 
 
-class ReadDirectoryResponse(_Message, frozen=True):
+class ReadDirectoryResponse(FileResponse, frozen=True):
     """The entries, in no particular order."""
 
     entries: list[DirectoryEntry]
@@ -192,7 +203,7 @@ class WalkError(_Message, frozen=True):
     message: str
 
 
-class WalkResponse(_Message, frozen=True):
+class WalkResponse(FileResponse, frozen=True):
     """Breadth first, by name in byte order inside each folder. `truncated`: a limit was met."""
 
     entries: list[WalkEntry]
@@ -237,7 +248,7 @@ class OpenParams(_Message, frozen=True):
     atomic: bool = False
 
 
-class OpenResponse(_Message, frozen=True):
+class OpenResponse(FileResponse, frozen=True):
     """The same handle, and (ours) the bytes of the file; None for an archive."""
 
     handle_id: str
@@ -315,7 +326,7 @@ class WatchMissingParams(_Message, frozen=True):
     sandbox: SandboxContext | None = None
 
 
-class WatchMissingResponse(_Message, frozen=True):
+class WatchMissingResponse(FileResponse, frozen=True):
     """False: nothing is watched, and what the client knows may be stale already."""
 
     watching: bool

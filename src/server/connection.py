@@ -14,7 +14,7 @@ import struct
 import termios
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import msgspec
 import trio
@@ -73,6 +73,7 @@ _ENOUGH_QUEUED: Final = 262_144
 _PINGS: Final = 2
 # Events that are something the peer has sent.
 _FROM_THE_PEER: Final = frozenset({_pty.FRAME, _pty.QUEUED, _pty.EOF, _pty.OVERSIZE})
+_Outgoing: TypeAlias = Answer | ErrorAnswer | Notification
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +326,7 @@ class Connection:
         if self.channel.closed:
             return
         if isinstance(result, ReadFileResponse):
-            self._send_file(request.id, cast("Blob", result.data_base64))
+            self._send_file(request.id, result)
             return
         body = self._encode(Answer(request.id, result))
         if not self._refuse_large(request.id, len(body)):
@@ -337,17 +338,21 @@ class Connection:
         self.node.requests[method, str(error.code)] += 1
         self._send_error(request.id, error)
 
-    def _encode(self, message: Answer | ErrorAnswer | Notification) -> bytes:
-        return self.codec.encode(without_additions(message) if self.plain else message)
+    def _encode(self, message: _Outgoing) -> bytes:
+        return self.codec.encode(self._told(message))
+
+    def _told(self, message: _Outgoing) -> _Outgoing:
+        return without_additions(message) if self.plain else message
 
     def _send(self, message: ErrorAnswer | Notification) -> None:
         if not self.channel.closed:
             self.channel.send(self._encode(message))
 
-    def _send_file(self, request_id: RequestId, data: Blob) -> None:
+    def _send_file(self, request_id: RequestId, result: ReadFileResponse) -> None:
         """Answer with a file from where it was read into."""
-        nothing = Answer(request_id, ReadFileResponse(b""))
-        head, tail = self.codec.around(nothing, len(data))
+        data = cast("Blob", result.data_base64)
+        nothing = Answer(request_id, ReadFileResponse(data_base64=b"", sandbox=result.sandbox))
+        head, tail = self.codec.around(self._told(nothing), len(data))
         if not self._refuse_large(request_id, len(head) + len(data) + len(tail)):
             self.channel.send_blob(head, data, tail)
 

@@ -40,14 +40,14 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     methods.PROCESS_ATTACH: (messages.AttachParams, messages.AttachResponse),
     methods.PROCESS_LIST: (messages.ListParams, messages.ListResponse),
     methods.FS_READ_FILE: (files.ReadFileParams, files.ReadFileResponse),
-    methods.FS_WRITE_FILE: (files.WriteFileParams, messages.EmptyResponse),
-    methods.FS_CREATE_DIRECTORY: (files.CreateDirectoryParams, messages.EmptyResponse),
+    methods.FS_WRITE_FILE: (files.WriteFileParams, files.FileResponse),
+    methods.FS_CREATE_DIRECTORY: (files.CreateDirectoryParams, files.FileResponse),
     methods.FS_GET_METADATA: (files.GetMetadataParams, files.GetMetadataResponse),
     methods.FS_CANONICALIZE: (files.CanonicalizeParams, files.CanonicalizeResponse),
     methods.FS_READ_DIRECTORY: (files.ReadDirectoryParams, files.ReadDirectoryResponse),
     methods.FS_WALK: (files.WalkParams, files.WalkResponse),
-    methods.FS_REMOVE: (files.RemoveParams, messages.EmptyResponse),
-    methods.FS_COPY: (files.CopyParams, messages.EmptyResponse),
+    methods.FS_REMOVE: (files.RemoveParams, files.FileResponse),
+    methods.FS_COPY: (files.CopyParams, files.FileResponse),
     methods.FS_OPEN: (files.OpenParams, files.OpenResponse),
     methods.FS_OPEN_ARCHIVE: (files.OpenArchiveParams, files.OpenResponse),
     methods.FS_READ_BLOCK: (files.ReadBlockParams, files.ReadBlockResponse),
@@ -55,7 +55,7 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     methods.FS_DIGEST: (files.DigestParams, files.DigestResponse),
     methods.FS_CLOSE: (files.CloseParams, messages.EmptyResponse),
     methods.FS_WATCH_MISSING: (files.WatchMissingParams, files.WatchMissingResponse),
-    methods.FS_WATCH: (files.WatchParams, messages.EmptyResponse),
+    methods.FS_WATCH: (files.WatchParams, files.FileResponse),
     methods.FS_UNWATCH: (files.UnwatchParams, messages.EmptyResponse),
     methods.HTTP_REQUEST: (http.HttpRequestParams, http.HttpResponse),
     methods.CAPABILITY_ROOTS_DISCOVER_V1: (
@@ -105,6 +105,8 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     "Skill": capabilities.Skill,
     "CapabilityFile": capabilities.CapabilityFile,
 }
+# What all results of one kind have, told once, and where.
+COMMON: dict[type[msgspec.Struct], str] = {files.FileResponse: "Results under a sandbox"}
 ENVELOPES = {messages.Request, messages.Notification, messages.Answer, messages.ErrorAnswer}
 MODULES = (messages, files, http, config, capabilities)
 
@@ -135,8 +137,29 @@ def test_the_members_of_a_method_are_those_of_its_messages(method: str) -> None:
     where = document(method)
     if members(params):
         assert documented(method, "param", where) == members(params)
-    if members(result) and result is not messages.EnvironmentInfo:
-        assert documented(method, "result", where) == members(result)
+    own = [each for each in members(result) if each not in common(result)]
+    if own and result is not messages.EnvironmentInfo:
+        assert documented(method, "result", where) == own
+
+
+def common(result: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    return [each for base in COMMON if issubclass(result, base) for each in members(base)]
+
+
+@pytest.mark.parametrize("base", COMMON)
+def test_what_results_have_in_common_is_told_once(base: type[msgspec.Struct]) -> None:
+    assert documented(COMMON[base], "member") == members(base)
+
+
+def test_exactly_the_methods_that_take_a_sandbox_have_results_that_tell_of_it() -> None:
+    takes = {
+        name
+        for name, (params, _) in METHODS.items()
+        if name.startswith("fs/") and "sandbox" in params.__struct_fields__
+    }
+    assert takes == {
+        name for name, (_, result) in METHODS.items() if issubclass(result, files.FileResponse)
+    }
 
 
 @pytest.mark.parametrize("name", NOTIFICATIONS)

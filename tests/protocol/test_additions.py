@@ -1,7 +1,11 @@
 """What a client of the plain dialect is not told."""
 
+import msgspec
+
+from execnode.protocol import files as f
 from execnode.protocol import messages as m
 from execnode.protocol.additions import without_additions
+from execnode.protocol.capabilities import DiscoveredRoot, DiscoverRootsResponse
 
 
 def test_members_that_are_ours_are_left_out() -> None:
@@ -15,6 +19,21 @@ def test_members_that_are_ours_are_left_out() -> None:
     )
     started = m.Answer("a", m.StartResponse("p", "none", 5, "ref", 4096))
     assert without_additions(started) == m.Answer("a", m.StartResponse("p", "none"))
+
+
+def test_nothing_is_told_of_a_sandbox() -> None:
+    report = m.SandboxReport("landlock", ["namespaces"])
+    for told, plain in (
+        (f.FileResponse(sandbox=report), f.FileResponse()),
+        (f.CanonicalizeResponse("/x", sandbox=report), f.CanonicalizeResponse("/x")),
+        (f.OpenResponse("h", 5, sandbox=report), f.OpenResponse("h")),
+    ):
+        assert without_additions(m.Answer(1, told)) == m.Answer(1, plain)
+    found = DiscoveredRoot("r", "file:///", None, [], [], [], None)
+    inside = msgspec.structs.replace(found, sandbox=report)
+    assert without_additions(m.Answer(1, DiscoverRootsResponse([inside, found]))) == m.Answer(
+        1, DiscoverRootsResponse([found, found])
+    )
 
 
 def test_what_an_error_adds_is_left_out() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from execnode.environment.local import plugins
 from execnode.environment.local.files.service import LocalFiles
 from execnode.protocol.capabilities import (
@@ -39,7 +41,7 @@ class LocalCapabilities:
                 continue
             found = await each.look(plugins.search, root.id, place, room)
             room = found.left
-            roots.append(found.root)
+            roots.append(replace(found.root, sandbox=each.report))
         return DiscoverRootsResponse(roots)
 
     async def discover(self, params: DiscoverParams) -> DiscoverResponse:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from execnode.client.errors import Unsupported
 from execnode.client.filecalls import FileEvent
@@ -47,7 +48,8 @@ class LocalFileCalls:
         }
 
     async def _read_file(self, params: ReadFileParams) -> ReadFileResponse:
-        return ReadFileResponse(bytes((await self._files.read_file(params)).data_base64))
+        answer = await self._files.read_file(params)
+        return replace(answer, data_base64=bytes(answer.data_base64))
 
     async def call(self, method: str, params: Any, result: Any, *, repeat: bool = True) -> Any:
         """Do it."""

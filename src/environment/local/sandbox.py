@@ -183,7 +183,7 @@ def confined(told: Report, request: SpawnRequest, wanted: Confinement) -> Confin
     """
     if told.failures:
         raise _failure(told.failures, request)
-    return replace(wanted, way="landlock" if told.alone else wanted.way, lost=told.lost)
+    return replace(wanted, way=told.way, lost=told.lost)
 
 
 def _failure(failures: Sequence[Line], request: SpawnRequest) -> RpcError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import anyio
 
@@ -29,11 +29,11 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that was told. lost: names of protections. alone: Landlock does it without namespaces."""
+    """All that was told. lost: names of protections; way: what enforces the plan."""
 
     failures: tuple[Line, ...]
     lost: tuple[str, ...]
-    alone: bool
+    way: Literal["landlock", "namespaces"]
 
 
 class StatusPipe:
@@ -71,7 +71,7 @@ class StatusPipe:
         return Report(
             tuple(line for line in lines if line.stage not in ("lost", "way")),
             tuple(line.text for line in lines if line.stage == "lost"),
-            any(line.stage == "way" for line in lines),
+            "landlock" if any(line.stage == "way" for line in lines) else "namespaces",
         )
 
 

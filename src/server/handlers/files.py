@@ -13,6 +13,7 @@ from execnode.protocol.files import (
     CreateDirectoryParams,
     DigestParams,
     DigestResponse,
+    FileResponse,
     GetMetadataParams,
     GetMetadataResponse,
     OpenArchiveParams,
@@ -47,14 +48,14 @@ async def read_file(connection: Connection, params: ReadFileParams) -> ReadFileR
         return await connection.node.files.read_file(params)
 
 
-def write_file(connection: Connection, params: WriteFileParams) -> Awaitable[EmptyResponse]:
+def write_file(connection: Connection, params: WriteFileParams) -> Awaitable[FileResponse]:
     """All of a file, new."""
     return connection.node.files.write_file(params)
 
 
 def create_directory(
     connection: Connection, params: CreateDirectoryParams
-) -> Awaitable[EmptyResponse]:
+) -> Awaitable[FileResponse]:
     """A folder."""
     return connection.node.files.create_directory(params)
 
@@ -85,12 +86,12 @@ def walk(connection: Connection, params: WalkParams) -> Awaitable[WalkResponse]:
     return connection.node.files.walk(params)
 
 
-def remove(connection: Connection, params: RemoveParams) -> Awaitable[EmptyResponse]:
+def remove(connection: Connection, params: RemoveParams) -> Awaitable[FileResponse]:
     """The end of a file or tree."""
     return connection.node.files.remove(params)
 
 
-def copy(connection: Connection, params: CopyParams) -> Awaitable[EmptyResponse]:
+def copy(connection: Connection, params: CopyParams) -> Awaitable[FileResponse]:
     """A second file or tree."""
     return connection.node.files.copy(params)
 
@@ -132,7 +133,7 @@ def watch_missing(
     return connection.files.watch_missing(params)
 
 
-def watch(connection: Connection, params: WatchParams) -> Awaitable[EmptyResponse]:
+def watch(connection: Connection, params: WatchParams) -> Awaitable[FileResponse]:
     """Notifications of changes."""
     return connection.files.watch(params)
 

@@ -12,7 +12,7 @@ from typing import IO
 
 import anyio
 
-from execnode.environment.local.status import Line, StatusPipe
+from execnode.environment.local.status import Line, Report, StatusPipe
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
 
 __all__ = ["Breeder"]
@@ -27,8 +27,8 @@ class Breeder:
         self._pid = -1
         self._pidfd = -1
 
-    async def breed(self, options: list[bytes]) -> socket.socket:
-        """Make a worker; returns the node's end of its socket.
+    async def breed(self, options: list[bytes]) -> tuple[socket.socket, Report]:
+        """Make a worker; returns the node's end of its socket, and what was told of its sandbox.
 
         options: of execnode-linux-sandbox. Raises RpcError when they cannot be enforced here, or
         the system has no room.
@@ -45,7 +45,7 @@ class Breeder:
                 if told.failures:
                     raise _refusal(told.failures)
                 stack.pop_all()
-                return link
+                return link, told
         except OSError as error:
             raise RpcError(INTERNAL_ERROR, f"no process for a sandbox: {error}") from None
 

@@ -22,6 +22,7 @@ from execnode.environment.local.confined.link import Link
 from execnode.policy import look
 from execnode.policy.plan import NO_NETWORK, Plan
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError, invalid_request
+from execnode.protocol.messages import SandboxReport
 
 __all__ = ["SandboxSettings", "Sandboxes"]
 
@@ -55,6 +56,7 @@ class _Place:
         self.limiter = anyio.CapacityLimiter(threads)
         self.made = anyio.Event()
         self.link: Link | None = None
+        self.report: SandboxReport | None = None
         self.error: RpcError | None = None
 
     @property
@@ -156,7 +158,8 @@ class Sandboxes:
             options += [b"--accept-missing", name.encode()]
         try:
             try:
-                socket = await self._breeder.breed(options)
+                socket, told = await self._breeder.breed(options)
+                place.report = SandboxReport(told.way, list(told.lost))
                 idle = settings.idle_missing if plan.missing else settings.idle
                 place.link = Link(socket, idle)
             except RpcError as error:
@@ -177,6 +180,7 @@ class _Hands:
     """Hands in the sandbox of a plan. See files/worker.py; what has begun is always ended there."""
 
     def __init__(self, sandboxes: Sandboxes, plan: Plan) -> None:
+        self.report: SandboxReport | None = None
         self._sandboxes = sandboxes
         self._plan = plan
 
@@ -201,5 +205,6 @@ class _Hands:
 
     async def _call(self, place: _Place, work: Callable[..., _T], args: Any) -> _T:
         assert place.link is not None
+        self.report = place.report
         result: _T = await place.link.call(work, *args)
         return result

@@ -16,6 +16,7 @@ from execnode.environment.local.confined.pool import Sandboxes, SandboxSettings
 from execnode.environment.local.files import copy, names, remove, walk, whole
 from execnode.environment.local.files.budget import Budget
 from execnode.environment.local.files.inotify import Inotify
+from execnode.environment.local.files.sandboxed import changes, looks
 from execnode.environment.local.files.session import FileSession
 from execnode.environment.local.files.worker import Hands, Worker
 from execnode.policy.profile import plan_for
@@ -25,6 +26,7 @@ from execnode.protocol.files import (
     CanonicalizeResponse,
     CopyParams,
     CreateDirectoryParams,
+    FileResponse,
     GetMetadataParams,
     GetMetadataResponse,
     ReadDirectoryParams,
@@ -36,13 +38,13 @@ from execnode.protocol.files import (
     WalkResponse,
     WriteFileParams,
 )
-from execnode.protocol.messages import EmptyResponse
+from execnode.protocol.messages import SandboxReport
 from execnode.protocol.sandbox import SandboxContext
 from execnode.protocol.uri import format_path_uri, parse_path_uri
 
 __all__ = ["FileSettings", "LocalFiles"]
 
-_EMPTY = EmptyResponse()
+_EMPTY = FileResponse()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class LocalFiles:
 
     def __init__(self, settings: FileSettings, tasks: TaskGroup, sandboxes: Sandboxes) -> None:
         self.worker = Worker(settings.threads)
+        self._unrestricted = self.worker.reporting(SandboxReport("none"))
         self.inotify = Inotify(tasks)
         self.tasks = tasks
         self._memory = Budget(settings.read_memory)
@@ -117,82 +120,84 @@ class LocalFiles:
             return self.worker
         request = files_request(sandbox, os.environb.get(b"TMPDIR"), reads=reads)
         if request is None:
-            return self.worker
+            return self._unrestricted
         return self._sandboxes.hands(await self.worker.change(plan_for, request))
 
     # --- whole files ------------------------------------------------------------------------------
 
-    async def read_file(self, params: ReadFileParams) -> ReadFileResponse:
+    @looks
+    async def read_file(self, params: ReadFileParams, hands: Hands) -> ReadFileResponse:
         """`fs/readFile`. The data are a Blob of the engine, to be sent from where they are."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=True)
         follow = params.follow_symlinks is not False
         opened = await hands.change(whole.open_to_read, path, follow)
         try:
             async with self._memory.take(opened.size):
                 data = await self.worker.look(whole.read_all, opened.file, opened.size)
-            return ReadFileResponse(cast("bytes", data))
+            return ReadFileResponse(data_base64=cast("bytes", data))
         finally:
             opened.file.close()
 
-    async def write_file(self, params: WriteFileParams) -> EmptyResponse:
+    @changes
+    async def write_file(self, params: WriteFileParams, hands: Hands) -> FileResponse:
         """`fs/writeFile`."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=False)
         follow = params.follow_symlinks is not False
         await hands.change(whole.write_file, path, params.data_base64, follow, params.atomic)
         return _EMPTY
 
     # --- folders and names ------------------------------------------------------------------------
 
-    async def create_directory(self, params: CreateDirectoryParams) -> EmptyResponse:
+    @changes
+    async def create_directory(self, params: CreateDirectoryParams, hands: Hands) -> FileResponse:
         """`fs/createDirectory`."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=False)
         recursive, follow = params.recursive is not False, params.follow_symlinks is not False
         await hands.change(names.create_directory, path, recursive, follow)
         return _EMPTY
 
-    async def get_metadata(self, params: GetMetadataParams) -> GetMetadataResponse:
+    @looks
+    async def get_metadata(self, params: GetMetadataParams, hands: Hands) -> GetMetadataResponse:
         """`fs/getMetadata`."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=True)
         follow = params.follow_symlinks is not False
         return await hands.change(names.metadata, path, follow)
 
-    async def canonicalize(self, params: CanonicalizeParams) -> CanonicalizeResponse:
+    @looks
+    async def canonicalize(self, params: CanonicalizeParams, hands: Hands) -> CanonicalizeResponse:
         """`fs/canonicalize`."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=True)
         real = await hands.change(names.canonicalize, path)
         return CanonicalizeResponse(format_path_uri(real))
 
-    async def read_directory(self, params: ReadDirectoryParams) -> ReadDirectoryResponse:
+    @looks
+    async def read_directory(
+        self, params: ReadDirectoryParams, hands: Hands
+    ) -> ReadDirectoryResponse:
         """`fs/readDirectory`."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=True)
         return ReadDirectoryResponse(await hands.look(names.read_directory, path))
 
-    async def walk(self, params: WalkParams) -> WalkResponse:
+    @looks
+    async def walk(self, params: WalkParams, hands: Hands) -> WalkResponse:
         """`fs/walk`."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=True)
         walk.check_walk(params.options)
         return await hands.look(walk.walk, path, params.options)
 
-    async def remove(self, params: RemoveParams) -> EmptyResponse:
+    @changes
+    async def remove(self, params: RemoveParams, hands: Hands) -> FileResponse:
         """`fs/remove`."""
         path = parse_path_uri(params.path)
-        hands = await self.hands(params.sandbox, reads=False)
         recursive, force = params.recursive is not False, params.force is not False
         follow = params.follow_symlinks is not False
         await hands.change(remove.remove, path, recursive, force, follow)
         return _EMPTY
 
-    async def copy(self, params: CopyParams) -> EmptyResponse:
+    @changes
+    async def copy(self, params: CopyParams, hands: Hands) -> FileResponse:
         """`fs/copy`."""
         source = parse_path_uri(params.source_path)
         destination = parse_path_uri(params.destination_path)
-        hands = await self.hands(params.sandbox, reads=False)
         await hands.change(copy.copy, source, destination, params.recursive)
         return _EMPTY

@@ -12,8 +12,10 @@ import msgspec
 from execnode.environment.local.files.archive import ExtractHandle, PackHandle
 from execnode.environment.local.files.handles import Handle, OpenFile, check_block
 from execnode.environment.local.files.missing import MissingWatch
+from execnode.environment.local.files.sandboxed import looks, looks_or_changes
 from execnode.environment.local.files.watch import Watch
 from execnode.environment.local.files.work import Failure, answered
+from execnode.environment.local.files.worker import Hands
 from execnode.protocol import methods
 from execnode.protocol.errors import invalid_request, unknown_handle
 from execnode.protocol.files import (
@@ -22,6 +24,7 @@ from execnode.protocol.files import (
     CloseParams,
     DigestParams,
     DigestResponse,
+    FileResponse,
     MissingChangedNotification,
     OpenArchiveParams,
     OpenParams,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["FileSession"]
 
 _EMPTY: Final = EmptyResponse()
+_WATCHED: Final = FileResponse()
 _HANDLES: Final = 128
 _HANDLE_ID_MAX: Final = 32
 _WATCHES: Final = 64
@@ -62,6 +66,8 @@ class FileSession:
         notify: Callable[[str, msgspec.Struct], None],
         congested: Callable[[], bool],
     ) -> None:
+        self.worker = files.worker
+        self.hands = files.hands
         self._files = files
         self._notify = notify
         self._congested = congested
@@ -88,22 +94,21 @@ class FileSession:
 
     # --- handles ----------------------------------------------------------------------------------
 
-    async def open(self, params: OpenParams) -> OpenResponse:
+    @looks_or_changes
+    async def open(self, params: OpenParams, hands: Hands) -> OpenResponse:
         """`fs/open`."""
         path = parse_path_uri(params.path)
-        hands = await self._files.hands(params.sandbox, reads=params.mode == "read")
         self._require_free(params.handle_id)
-        file = OpenFile(self._files.worker, hands, path, params.mode, atomic=params.atomic)
+        file = OpenFile(self.worker, hands, path, params.mode, atomic=params.atomic)
         await self._begin(params.handle_id, file)
         return OpenResponse(params.handle_id, file.size)
 
-    async def open_archive(self, params: OpenArchiveParams) -> OpenResponse:
+    @looks_or_changes
+    async def open_archive(self, params: OpenArchiveParams, hands: Hands) -> OpenResponse:
         """`fs/openArchive`."""
-        reads = params.mode == "read"
         path = parse_path_uri(params.path)
-        hands = await self._files.hands(params.sandbox, reads=reads)
         self._require_free(params.handle_id)
-        kind = PackHandle if reads else ExtractHandle
+        kind = PackHandle if params.mode == "read" else ExtractHandle
         await self._begin(params.handle_id, kind(self._files.tasks, hands, path))
         return OpenResponse(params.handle_id)
 
@@ -198,11 +203,11 @@ class FileSession:
 
     # --- watches ----------------------------------------------------------------------------------
 
-    async def watch_missing(self, params: WatchMissingParams) -> WatchMissingResponse:
+    @looks
+    async def watch_missing(self, params: WatchMissingParams, hands: Hands) -> WatchMissingResponse:
         """`fs/watchMissing`."""
         missing = [parse_path_uri(uri) for uri in params.missing]
         present = None if params.present is None else parse_path_uri(params.present)
-        hands = await self._files.hands(params.sandbox, reads=True)
         if params.watch_id <= self._last_missing_id:
             return WatchMissingResponse(False)
         self._last_missing_id = params.watch_id
@@ -236,10 +241,10 @@ class FileSession:
             self._missing.close()
             self._missing = None
 
-    async def watch(self, params: WatchParams) -> EmptyResponse:
+    @looks
+    async def watch(self, params: WatchParams, hands: Hands) -> FileResponse:
         """`fs/watch`. What happens after the answer is told."""
         path = parse_path_uri(params.path)
-        hands = await self._files.hands(params.sandbox, reads=True)
         if params.watch_id in self._watches:
             raise invalid_request(f"watch `{params.watch_id}` already exists")
         if len(self._watches) >= _WATCHES:
@@ -255,7 +260,7 @@ class FileSession:
             self._watches.pop(params.watch_id, None)
             watch.close()
             raise
-        return _EMPTY
+        return _WATCHED
 
     def _teller(self, params: WatchParams) -> Callable[[list[Change], bool], bool]:
         def tell(changes: list[Change], overflow: bool) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import Protocol, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
 
 from execnode.environment.local.files.work import Stop, answered
+from execnode.protocol.messages import SandboxReport
 
 __all__ = ["Hands", "Worker"]
 
@@ -25,7 +27,12 @@ class Hands(Protocol):
 
     Descriptors that are arguments stay the caller's; those of a result become the caller's, and are
     closed when nobody takes it.
+
+    report: how the sandbox is enforced in which it is done, from the first that was done; None
+    without a sandbox.
     """
+
+    report: SandboxReport | None
 
     async def change(self, work: Callable[..., _T], *args: object) -> _T:
         """Do something to its end."""
@@ -41,8 +48,15 @@ class Worker:
     """Threads of this process, of which so many work at the same time."""
 
     def __init__(self, threads: int) -> None:
+        self.report: SandboxReport | None = None
         self._limiter = anyio.CapacityLimiter(threads)
         self._unlimited = anyio.CapacityLimiter(math.inf)
+
+    def reporting(self, report: SandboxReport) -> Worker:
+        """The same, for a sandbox that needs no other."""
+        other = copy(self)
+        other.report = report
+        return other
 
     async def change(self, work: Callable[..., _T], *args: object) -> _T:
         """See Hands."""
