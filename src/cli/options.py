@@ -3,18 +3,21 @@
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import click
 
 __all__ = [
+    "TreeLimit",
     "Verb",
     "Verbs",
     "json_option",
+    "limit",
     "node_options",
     "protections",
     "ref_argument",
     "retention",
+    "rlimit",
     "size",
     "time",
     "variable",
@@ -87,6 +90,44 @@ def retention(value: str) -> tuple[str | None, int | None]:
     if colon or not mode[:1].isdigit():
         raise click.BadParameter(f"{value!r} is not like block, drop-oldest or block:16M")
     return None, size(mode)
+
+
+class TreeLimit(NamedTuple):
+    """A limit of a command and all that it starts, as `limits` of a request has it."""
+
+    member: Literal["pids", "memoryBytes", "cpu"]
+    value: float
+    optional: bool
+
+
+def limit(value: str) -> TreeLimit:
+    """`pids=100`, `memory=512M`, `cpu=1.5`, with `,optional` or without.
+
+    Which numbers are possible is not known here. Raises click.BadParameter.
+    """
+    name, _, text = value.partition("=")
+    text, comma, word = text.partition(",")
+    if comma and word != "optional":
+        raise click.BadParameter(f"{value!r} may have only `optional` behind a comma")
+    if name == "memory":
+        return TreeLimit("memoryBytes", size(text), bool(comma))
+    if name == "pids" and re.fullmatch(r"\d{1,9}", text):
+        return TreeLimit("pids", int(text), bool(comma))
+    if name == "cpu" and re.fullmatch(r"\d{1,9}(\.\d*)?|\.\d+", text):
+        return TreeLimit("cpu", float(text), bool(comma))
+    raise click.BadParameter(f"{value!r} is not like memory=512M, pids=100 or cpu=1.5")
+
+
+def rlimit(value: str) -> tuple[str, int | tuple[int, int]]:
+    """`nofile=256`, `as=1G`, `cpu=10:20`: a name, and one limit or the soft and the hard one.
+
+    Raises click.BadParameter.
+    """
+    name, equals, text = value.partition("=")
+    if not equals or not re.fullmatch(r"[a-z]+", name):
+        raise click.BadParameter(f"{value!r} is not like nofile=256, as=1G or cpu=10:20")
+    soft, colon, hard = text.partition(":")
+    return name, (size(soft), size(hard)) if colon else size(soft)
 
 
 def protections(

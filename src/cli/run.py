@@ -12,7 +12,7 @@ from execnode.client.node import Node
 from execnode.client.process import Process
 from execnode.protocol.codec import JsonCodec
 from execnode.protocol.errors import RpcError
-from execnode.protocol.messages import Retention
+from execnode.protocol.messages import Limits, Retention
 from execnode.protocol.presets import Sandbox
 from execnode.protocol.sandbox import SandboxContext
 from execnode.protocol.uri import parse_path_uri
@@ -29,6 +29,7 @@ from .failure import (
     Failure,
 )
 from .joint import Feed, Joint, Parting
+from .options import TreeLimit
 from .reach import Target, run_async
 from .sinks import JsonLines, Streams
 from .tell import put, put_json, say
@@ -50,6 +51,8 @@ class Order(NamedTuple):
     clear_env: bool
     stdin: bool | None
     sandbox: str | None
+    limits: tuple[TreeLimit, ...]
+    rlimits: tuple[tuple[str, int | tuple[int, int]], ...]
     timeout: float | None
     grace: float | None
     retention: tuple[str | None, int | None] | None
@@ -112,6 +115,8 @@ async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
             env={} if order.clear_env else None,
             extra_env=_variables(order),
             sandbox=_sandbox(order, node),
+            limits=_limits(order),
+            rlimits=dict(order.rlimits) or None,
             timeout=order.timeout,
             grace=order.grace,
             stdin=stdin,
@@ -122,10 +127,31 @@ async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
     except StartError as error:
         raise _not_started(error, order) from None
     except (ConnectionError, ProtocolError) as error:
-        raise Failure(f"{error}", code=NOT_RUN) from None
+        hint = None
+        if "limits.optional" in str(error):
+            hint = "--limit NAME=VALUE,optional runs it without a limit that cannot be had"
+        raise Failure(f"{error}", hint, NOT_RUN) from None
     if process.sandbox is not None and process.sandbox.lost:
         say(f"execnode: its sandbox goes without {', '.join(process.sandbox.lost)}")
+    if process.unlimited:
+        names = ", ".join(name.removesuffix("Bytes") for name in process.unlimited)
+        say(f"execnode: the node cannot limit {names} (--limit)")
     return process
+
+
+def _limits(order: Order) -> Limits | None:
+    """--limit. Raises Failure for a number that is not possible."""
+    if not order.limits:
+        return None
+    last = {each.member: each for each in order.limits}
+    raw: dict[str, object] = {member: each.value for member, each in last.items()}
+    raw["optional"] = [member for member, each in last.items() if each.optional]
+    try:
+        return JsonCodec().decode_params(Limits, raw)
+    except RpcError as error:
+        member = str((error.data or {}).get("at"))
+        wrong = f"--limit {member.removesuffix('Bytes')}: {raw.get(member)} is out of range"
+        raise Failure(wrong, code=USAGE) from None
 
 
 def _sandbox(order: Order, node: Node) -> SandboxContext | None:

@@ -139,6 +139,11 @@ class Process:
         return self._process.sandbox
 
     @property
+    def unlimited(self) -> tuple[str, ...]:
+        """Which of its optional limits it does not have."""
+        return self._process.unlimited
+
+    @property
     def returncode(self) -> int | None:
         """Exit code; None while the process runs."""
         return self._process.returncode

@@ -94,6 +94,8 @@ class Process(AsyncIterator[Output | Gap]):
         """Name by which every session of the node can attach to the process, where there is one."""
         self.sandbox = started.sandbox
         """How its sandbox is enforced, and what of it is not; None without one, or if not told."""
+        self.unlimited = tuple(started.unlimited)
+        """Which of its optional limits (`Limits.optional`) it does not have."""
 
     def __repr__(self) -> str:
         state = "runs" if self.returncode is None else f"ended: {self.returncode}, {self.reason}"

@@ -4,6 +4,7 @@ A channel is there before its start is asked for, so no event can come too early
 when the start fails. Events find their channel by the processId, which is never used twice.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -53,14 +54,15 @@ class Started(NamedTuple):
     """What the node says of a process.
 
     `pid` on the node; `ref`: its name for every session; `max_bytes`: how much unacknowledged
-    output, each event counted with RECORD_COST, stops it. `sandbox`: how its sandbox is enforced;
-    told only by the answer to its start.
+    output, each event counted with RECORD_COST, stops it. Told only by the answer to its start:
+    `sandbox`, how its sandbox is enforced; `unlimited`, the optional limits that it does not have.
     """
 
     pid: int | None
     ref: str | None
     max_bytes: int | None
     sandbox: SandboxReport | None = None
+    unlimited: Sequence[str] = ()
 
 
 class Processes:
@@ -165,7 +167,9 @@ class Processes:
                     answer = await link.request(
                         methods.PROCESS_START, params, StartResponse, channel.attached
                     )
-                    return Started(answer.pid, answer.ref, answer.max_bytes, answer.sandbox)
+                    return Started(
+                        answer.pid, answer.ref, answer.max_bytes, answer.sandbox, answer.unlimited
+                    )
         except RpcError:
             self.forget(channel)
             self._to_end.discard(channel.process_id)

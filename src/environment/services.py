@@ -46,6 +46,7 @@ class Process(Protocol):
     args: list[str | bytes]
     pid: int | None
     sandbox: SandboxReport | None
+    unlimited: tuple[str, ...]
 
     @property
     def returncode(self) -> int | None:

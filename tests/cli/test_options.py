@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from execnode.cli.options import protections, retention, size, time, variable
+from execnode.cli.options import limit, protections, retention, rlimit, size, time, variable
 from execnode.cli.verbs.serve import command as serve
 from execnode.engine import PROTECTIONS
 
@@ -68,6 +68,46 @@ def test_retentions(text: str, pair: tuple[str | None, int | None]) -> None:
 def test_what_is_no_retention_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         retention(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pids=100", ("pids", 100, False)),
+        ("memory=512M", ("memoryBytes", 512 << 20, False)),
+        ("cpu=1.5,optional", ("cpu", 1.5, True)),
+        ("cpu=.5", ("cpu", 0.5, False)),
+        ("cpu=2", ("cpu", 2, False)),
+    ],
+)
+def test_limits(text: str, told: tuple[str, float, bool]) -> None:
+    assert limit(text) == told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "pids", "pids=", "pids=1.5", "pids=1K", "cpu=x", "cpu=1e3", "cpu=.", "nofile=3"),
+        *("memory=1.5G", "memory=1M,", "memory=1M,maybe", "memoryBytes=1"),
+    ],
+)
+def test_what_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        limit(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [("nofile=256", ("nofile", 256)), ("as=1G", ("as", 1 << 30)), ("cpu=10:20", ("cpu", (10, 20)))],
+)
+def test_limits_of_each_process(text: str, pair: tuple[str, int | tuple[int, int]]) -> None:
+    assert rlimit(text) == pair
+
+
+@pytest.mark.parametrize("text", ["", "nofile", "nofile=", "NOFILE=3", "=3", "cpu=1:", "cpu=a:b"])
+def test_what_is_no_limit_of_a_process_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        rlimit(text)
 
 
 def test_a_variable_without_a_value_has_the_one_from_here(monkeypatch: pytest.MonkeyPatch) -> None:

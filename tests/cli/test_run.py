@@ -187,6 +187,56 @@ def test_arguments_and_output_need_not_be_utf8(where: list[str]) -> None:
     assert done.stdout == b"caf\xe9\xff"
 
 
+# ---- limits --------------------------------------------------------------------------------------
+
+
+def test_each_process_has_its_limits(where: list[str]) -> None:
+    done = execnode(
+        *["run", *where, "--rlimit", "nofile=17:19", "--rlimit", "core=0"],
+        *["--", "sh", "-c", "ulimit -n; ulimit -Hn; ulimit -c"],
+    )
+    assert (done.returncode, done.stdout) == (0, b"17\n19\n0\n")
+
+
+def test_a_limit_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    with RunningNode("--no-cgroups", "--listen", f"unix://{tmp_path}/sock") as node:
+        done = node.run("run", "--limit", "pids=50", "--limit", "memory=512M", "--", "echo", "ran")
+        assert (done.returncode, done.stdout) == (125, b"")
+        assert b"limits.pids cannot be had on this node" in done.stderr
+        assert b"hint: --limit NAME=VALUE,optional" in done.stderr
+        optional = ["--limit", "pids=50,optional", "--limit", "memory=512M,optional"]
+        done = node.run("run", *optional, "--", "echo", "ran")
+        assert (done.returncode, done.stdout) == (0, b"ran\n")
+        assert done.stderr == b"execnode: the node cannot limit pids, memory (--limit)\n"
+
+
+def test_the_last_of_a_limits_values_holds(where: list[str]) -> None:
+    limits = ["--limit", "pids=1", "--limit", "pids=100,optional"]
+    done = execnode("run", *where, *limits, "--", "sh", "-c", "true & wait; echo ran")
+    assert (done.returncode, done.stdout) == (0, b"ran\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [
+        ("--limit", "pids=0", "--limit pids: 0 is out of range"),
+        ("--limit", "cpu=0", "--limit cpu: 0.0 is out of range"),
+        ("--limit", "disk=1G", "'disk=1G' is not like memory=512M, pids=100 or cpu=1.5"),
+        ("--rlimit", "nofile", "'nofile' is not like nofile=256, as=1G or cpu=10:20"),
+    ],
+)
+def test_wrong_limits_are_refused(option: str, value: str, error: str) -> None:
+    done = execnode("run", option, value, "--", "true")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert error in done.stderr.decode()
+
+
+def test_a_limit_that_the_system_does_not_know_is_refused(where: list[str]) -> None:
+    done = execnode("run", *where, "--rlimit", "nonsense=1", "--", "true")
+    assert done.returncode == 125
+    assert b"unknown resource limit `nonsense`, expected one of as, core" in done.stderr
+
+
 # ---- signals -------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from execnode.environment.local.runner import LocalRunner
 from execnode.environment.local.start import ExecLimits, prepare, put_in_place
 from execnode.environment.services import Environment
 from execnode.protocol.errors import RpcError
-from execnode.protocol.messages import EnvironmentPolicy, Retention, StartParams
+from execnode.protocol.messages import EnvironmentPolicy, Limits, Retention, StartParams
 from execnode.protocol.text import OsMap, OsText, OsTexts
 
 PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
@@ -293,3 +293,15 @@ def test_a_folder_that_is_gone_is_told_as_none(
     assert info.temporary_directories == []
     assert info.temp_dir == "file:///tmp"
     assert info.user_home_dir == "file:///h%FF"
+
+
+@pytest.mark.trio
+async def test_a_process_tells_which_optional_limits_it_lacks() -> None:
+    settings = ExecSettings(adopt=False, cgroups=False)
+    limits = Limits(pids=50, cpu=0.5, optional=["pids", "cpu"])
+    with trio.fail_after(20):
+        async with Environment.local(settings) as here:
+            async with await here.exec.start(["true"], limits=limits) as process:
+                assert sorted(process.unlimited) == ["cpu", "pids"]
+            async with await here.exec.start(["true"]) as process:
+                assert process.unlimited == ()

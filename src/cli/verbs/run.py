@@ -4,7 +4,16 @@ from typing import Any
 
 import click
 
-from execnode.cli.options import Verb, json_option, node_options, retention, time, variable
+from execnode.cli.options import (
+    Verb,
+    json_option,
+    limit,
+    node_options,
+    retention,
+    rlimit,
+    time,
+    variable,
+)
 
 __all__ = ["command"]
 
@@ -24,6 +33,14 @@ __all__ = ["command"]
         (
             "at most five minutes, in another folder",
             "execnode run --timeout 5m --cwd /srv -- ./job",
+        ),
+        (
+            "with 512 MiB and one and a half processors, for it and all that it starts",
+            "execnode run --limit memory=512M --limit cpu=1.5 -- make",
+        ),
+        (
+            "at most 100 processes if the node can see to that, and no core files",
+            "execnode run --limit pids=100,optional --rlimit core=0 -- ./job",
         ),
         (
             "in the background; then look at it",
@@ -55,6 +72,25 @@ __all__ = ["command"]
     metavar="PROFILE",
     help="What it may touch: read-only (everything, but only to look), workspace-write (and change "
     "its working folder, /tmp and $TMPDIR), or a file with a sandbox object as JSON.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    type=limit,
+    metavar="NAME=VALUE[,optional]",
+    multiple=True,
+    help="What it and all it starts may take together: memory=512M, pids=100 (processes and "
+    "threads), cpu=1.5 (processors). It is not run where the node cannot limit that, unless it is "
+    "optional.",
+)
+@click.option(
+    "--rlimit",
+    "rlimits",
+    type=rlimit,
+    metavar="NAME=SOFT[:HARD]",
+    multiple=True,
+    help="What each process by itself may take (setrlimit(2)): nofile=256, as=1G, cpu=10:20 "
+    "(seconds).",
 )
 @click.option(
     "--timeout", type=time, help="End it with all it has started after so long; exit code 124."

@@ -64,6 +64,8 @@ class LocalHandle(AsyncIterator[Output | Gap]):
         """Its name in this environment."""
         self.sandbox = process.sandbox_report
         """How its sandbox is enforced; None without one."""
+        self.unlimited: tuple[str, ...] = process.unlimited
+        """Which of its optional limits it does not have."""
         process.process.hold(1)
         process.known_to[self] = name
 
