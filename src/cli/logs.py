@@ -3,7 +3,7 @@
 from execnode.client.channel import Gap, Output
 from execnode.client.errors import ProtocolError
 from execnode.client.process import Process
-from execnode.protocol.messages import OutputChunk
+from execnode.protocol.processes import OutputChunk
 
 from .failure import Failure
 from .reach import Target, find, run_async

@@ -12,8 +12,8 @@ from execnode.client.node import Node
 from execnode.client.process import Process
 from execnode.protocol.codec import JsonCodec
 from execnode.protocol.errors import RpcError
-from execnode.protocol.messages import Limits, Retention
 from execnode.protocol.presets import Sandbox
+from execnode.protocol.processes import Limits, Retention
 from execnode.protocol.sandbox import SandboxContext
 from execnode.protocol.uri import parse_path_uri
 

@@ -1,14 +1,8 @@
 """The client of a node, for asyncio and trio alike (`connect`), and without async (`blocking`)."""
 
-from execnode.protocol.messages import (
-    EnvironmentPolicy,
-    Limits,
-    Retention,
-    SandboxDenial,
-    SandboxReport,
-)
 from execnode.protocol.presets import Sandbox
-from execnode.protocol.sandbox import SandboxContext
+from execnode.protocol.processes import EnvironmentPolicy, Limits, Retention
+from execnode.protocol.sandbox import SandboxContext, SandboxDenial, SandboxReport
 
 from .channel import Gap, Output, Total
 from .completed import Completed

@@ -17,13 +17,9 @@ from typing import Any, ParamSpec, Self, TypeAlias, TypedDict, TypeVar, Unpack, 
 import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from execnode.protocol.messages import (
-    EnvironmentInfo,
-    ReadResponse,
-    SandboxDenial,
-    SandboxReport,
-    TerminateResponse,
-)
+from execnode.protocol.messages import EnvironmentInfo
+from execnode.protocol.processes import ReadResponse, TerminateResponse
+from execnode.protocol.sandbox import SandboxDenial, SandboxReport
 
 from . import node as _node
 from .channel import Gap, Output, Total

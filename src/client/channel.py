@@ -18,13 +18,13 @@ from typing import NamedTuple, TypeAlias
 
 import anyio
 
-from execnode.protocol.messages import (
+from execnode.protocol.processes import (
     ClosedNotification,
     ExitedNotification,
     GapNotification,
     OutputNotification,
-    SandboxDenial,
 )
+from execnode.protocol.sandbox import SandboxDenial
 
 from .errors import IntegrityError, ProtocolError
 

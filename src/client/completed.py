@@ -3,7 +3,7 @@
 import subprocess
 from typing import Any, Generic, TypeVar
 
-from execnode.protocol.messages import SandboxDenial
+from execnode.protocol.sandbox import SandboxDenial
 
 from .channel import Gap
 from .errors import CalledProcessError, IntegrityError

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from anyio import move_on_after
+from anyio.abc import AsyncResource
 
 from execnode.protocol import methods
 from execnode.protocol.errors import ProtocolError
@@ -38,7 +39,7 @@ class Digest(NamedTuple):
     digest: str
 
 
-class RemoteFile:
+class RemoteFile(AsyncResource):
     """A handle, made by `Files.open`; it belongs to one connection and is lost with it.
 
     `size`: bytes at the moment of opening, None when the node does not say. As an async context
@@ -123,9 +124,6 @@ class RemoteFile:
             with os_errors(self._path):
                 params = CloseParams(self._handle)
                 await self._link.request(methods.FS_CLOSE, params, EmptyResponse)
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(
         self,

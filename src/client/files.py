@@ -26,8 +26,7 @@ from execnode.protocol.files import (
     WalkResponse,
     WriteFileParams,
 )
-from execnode.protocol.messages import SandboxReport
-from execnode.protocol.sandbox import SandboxContext
+from execnode.protocol.sandbox import SandboxContext, SandboxReport
 
 from . import transfer
 from .file import RemoteFile

@@ -4,31 +4,25 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from socket import socket
-from typing import NamedTuple, Unpack, overload
+from typing import NamedTuple, Unpack
 
 import anyio
 
 from execnode.protocol import methods
 from execnode.protocol.errors import RpcError
-from execnode.protocol.messages import (
-    EnvironmentInfo,
-    ListParams,
-    ListResponse,
-    ProcessSummary,
-    Retention,
-)
+from execnode.protocol.messages import EnvironmentInfo
+from execnode.protocol.processes import ListParams, ListResponse, ProcessSummary, Retention
 from execnode.protocol.uri import parse_path_uri
 
-from .completed import Completed
 from .dialing import Encoding, dialer
 from .errors import start_error
 from .filecalls import SessionFileCalls
 from .files import Files
 from .http import Http
-from .options import Argument, Options, StartOptions
+from .options import Argument, StartOptions
 from .process import Process
 from .processes import Processes
-from .running import run
+from .running import Runner
 from .session import Hello, Session
 from .starting import milliseconds, needs, start_params
 from .tasks import background
@@ -112,7 +106,7 @@ class ProcessInfo(NamedTuple):
     bytes: Mapping[str, int]
 
 
-class Node:
+class Node(Runner[Process]):
     """A machine that runs processes. Made by `connect`."""
 
     def __init__(self, session: Session, processes: Processes) -> None:
@@ -192,60 +186,8 @@ class Node:
         sha256 = params.digest == "sha256"
         return Process(processes, channel, started, arguments, owned=True, sha256=sha256)
 
-    @overload
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: bytes | None = None,
-        check: bool = False,
-        encoding: None = None,
-        **options: Unpack[Options],
-    ) -> Completed[bytes]: ...
-    @overload
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: str | None = None,
-        check: bool = False,
-        encoding: str,
-        errors: str = "strict",
-        **options: Unpack[Options],
-    ) -> Completed[str]: ...
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: bytes | str | None = None,  # noqa: A002 (subprocess.run calls it so)
-        check: bool = False,
-        encoding: str | None = None,
-        errors: str = "strict",
-        **options: Unpack[Options],
-    ) -> Completed[bytes] | Completed[str]:
-        """Run a program to its end and give all that it wrote, like subprocess.run.
-
-        input: written to its standard input, which is then closed; without it is /dev/null.
-        check: raise CalledProcessError unless it ends with exit code 0.
-        encoding, errors: of input and output as text; without an encoding both are bytes.
-        options: `cwd`, `env`, `env_policy`, `extra_env`, `rlimits`, `sandbox`, `timeout` and
-            `grace` of `start`. At the timeout the program and its descendants are ended, also those
-            that only keep its output open, and TimeoutExpired has all that was written.
-
-        Raises besides what `start` does. Cancelling ends the program.
-        """
-        if input is not None:
-            self._session.require("processCloseStdin", "way to close standard input")
-        return await run(
-            self.start,
-            argv,
-            options,
-            input=input,
-            check=check,
-            encoding=encoding,
-            errors=errors,
-            times_out=self._session.offers("processTimeout"),
-        )
+    def _offers(self, capability: str) -> bool:
+        return self._session.offers(capability)
 
     async def attach(self, ref: str, *, skip_to_end: bool = False) -> Process:
         """A process of any session of the node, to look at and to control.

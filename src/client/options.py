@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, TypedDict
 
-from execnode.protocol.messages import EnvironmentPolicy, Limits, Retention
+from execnode.protocol.processes import EnvironmentPolicy, Limits, Retention
 from execnode.protocol.sandbox import SandboxContext
 
 __all__ = ["Argument", "Folder", "Options", "StartOptions"]

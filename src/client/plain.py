@@ -9,7 +9,7 @@ it no longer has is a Gap of unknown size.
 from collections.abc import Mapping
 
 from execnode.protocol import methods
-from execnode.protocol.messages import (
+from execnode.protocol.processes import (
     ClosedNotification,
     ExitedNotification,
     GapNotification,

@@ -4,22 +4,21 @@ import hashlib
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import AsyncResource
 
 from execnode.protocol import methods
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
-from execnode.protocol.messages import (
+from execnode.protocol.messages import EmptyResponse
+from execnode.protocol.processes import (
     RECORD_COST,
     CloseStdinParams,
-    EmptyResponse,
     ReadParams,
     ReadResponse,
     ResizeParams,
-    SandboxDenial,
     SignalParams,
     TerminalSize,
     TerminateParams,
@@ -27,6 +26,7 @@ from execnode.protocol.messages import (
     WriteParams,
     WriteResponse,
 )
+from execnode.protocol.sandbox import SandboxDenial
 
 from .channel import Channel, Gap, Output, Total
 from .errors import IntegrityError
@@ -44,7 +44,7 @@ _REPEATABLE = frozenset({"SIGKILL", "SIGSTOP", "SIGCONT"})
 _TAKE_BYTES = 256 * 1024
 
 
-class Process(AsyncIterator[Output | Gap]):
+class Process(AsyncIterator[Output | Gap], AsyncResource):
     """A process on a node: its output, its standard input, its end.
 
     Made by `Node.start` and `Node.attach`. Iterating gives `Output` items in the order in which the
@@ -329,14 +329,3 @@ class Process(AsyncIterator[Output | Gap]):
         except (ConnectionError, RpcError):
             return
         await self._channel.exited.wait()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()

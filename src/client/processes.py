@@ -13,7 +13,7 @@ from anyio import CancelScope
 
 from execnode.protocol import methods
 from execnode.protocol.errors import INVALID_REQUEST, ProtocolError, RpcError
-from execnode.protocol.messages import (
+from execnode.protocol.processes import (
     AckNotification,
     AttachParams,
     AttachResponse,
@@ -23,12 +23,12 @@ from execnode.protocol.messages import (
     ListParams,
     ListResponse,
     OutputNotification,
-    SandboxReport,
     StartParams,
     StartResponse,
     TerminateParams,
     TerminateResponse,
 )
+from execnode.protocol.sandbox import SandboxReport
 
 from .channel import Channel, Event
 from .connection import Connection

@@ -7,8 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from execnode.protocol import methods
-from execnode.protocol.messages import SandboxReport
-from execnode.protocol.sandbox import SandboxContext
+from execnode.protocol.sandbox import SandboxContext, SandboxReport
 
 from .filecalls import FileCalls, FileEvent, FileLink
 

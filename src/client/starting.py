@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
-from execnode.protocol.messages import (
+from execnode.protocol.processes import (
     EnvironmentPolicy,
     Limits,
     Retention,

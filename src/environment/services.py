@@ -8,24 +8,19 @@ be lost (ConnectionError), and a node may lack a capability (Unsupported).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack, runtime_checkable
 
 from execnode.client.channel import Gap, Output, Total
-from execnode.client.completed import Completed
 from execnode.client.files import Files
 from execnode.client.http import HttpOptions, HttpReply, HttpStream
-from execnode.client.options import Argument, Options, StartOptions
-from execnode.protocol.messages import (
-    EnvironmentInfo,
-    ReadResponse,
-    SandboxDenial,
-    SandboxReport,
-    TerminateResponse,
-)
+from execnode.client.running import Runner
+from execnode.protocol.messages import EnvironmentInfo
+from execnode.protocol.processes import ReadResponse, TerminateResponse
+from execnode.protocol.sandbox import SandboxDenial, SandboxReport
 
 if TYPE_CHECKING:
     from socket import socket
@@ -127,41 +122,8 @@ class Process(Protocol):
         """`aclose`."""
 
 
-class Exec(Protocol):
-    """Starts programs; `execnode.Node` says what the options mean."""
-
-    @property
-    def cwd(self) -> str:
-        """Where programs run unless told otherwise."""
-
-    async def start(self, argv: Sequence[Argument], **options: Unpack[StartOptions]) -> Process:
-        """Start a program. Raises StartError, RpcError, ValueError."""
-
-    @overload
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: bytes | None = None,
-        check: bool = False,
-        encoding: None = None,
-        **options: Unpack[Options],
-    ) -> Completed[bytes]: ...
-    @overload
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: str | None = None,
-        check: bool = False,
-        encoding: str,
-        errors: str = "strict",
-        **options: Unpack[Options],
-    ) -> Completed[str]: ...
-    async def run(
-        self, argv: Sequence[Argument], **options: Any
-    ) -> Completed[bytes] | Completed[str]:
-        """Run a program to its end and give all that it wrote."""
+Exec: TypeAlias = Runner[Process]
+"""Starts programs, and runs them to their end; `execnode.Node` says what the options mean."""
 
 
 class Http(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
-from execnode.protocol.messages import EnvironmentPolicy
+from execnode.protocol.processes import EnvironmentPolicy
 
 __all__ = ["PRIVATE_NAMES", "child_environment"]
 

@@ -12,12 +12,10 @@ import msgspec
 
 from .capabilities import DiscoveredRoot, DiscoverRootsResponse
 from .files import FileResponse, OpenResponse
-from .messages import (
-    Answer,
+from .messages import Answer, ErrorAnswer, Notification
+from .processes import (
     ClosedNotification,
-    ErrorAnswer,
     ExitedNotification,
-    Notification,
     OutputChunk,
     OutputNotification,
     ReadResponse,

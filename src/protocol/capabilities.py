@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .messages import SandboxReport, _Message
-from .sandbox import SandboxContext
+from .messages import _Message
+from .sandbox import SandboxContext, SandboxReport
 
 __all__ = [
     "CapabilityFile",

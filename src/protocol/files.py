@@ -12,8 +12,8 @@ from typing import Literal
 from msgspec import field
 
 from .errors import RpcError, invalid_request
-from .messages import SandboxReport, Signed64, Unsigned, _Message
-from .sandbox import SandboxContext
+from .messages import Signed64, Unsigned, _Message
+from .sandbox import SandboxContext, SandboxReport
 
 __all__ = [
     "CanonicalizeParams",

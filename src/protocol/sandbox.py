@@ -33,6 +33,8 @@ __all__ = [
     "RestrictedFiles",
     "Root",
     "SandboxContext",
+    "SandboxDenial",
+    "SandboxReport",
     "SlashTmp",
     "Special",
     "SpecialPath",
@@ -216,3 +218,28 @@ class SandboxContext(_Member, frozen=True):
         "noOverride", "escalatedSandboxWithRestrictions", "bypassSandboxFirstAttempt"
     ] = "noOverride"
     isolate: bool = False
+
+
+# --- what is told of it ---------------------------------------------------------------------------
+
+
+class SandboxReport(_Member, frozen=True):
+    """How a sandbox is enforced.
+
+    `path`: by nothing, since it restricts nothing; by Landlock and a filter of system calls; or by
+    namespaces, too. `lost`: protections that are missing, whose loss the node's operator accepted.
+    """
+
+    path: Literal["none", "landlock", "namespaces"]
+    lost: list[str] = []
+
+
+class SandboxDenial(_Member, frozen=True):
+    """What a sandbox has denied: reading or writing the file at a URI.
+
+    `allow`: the entry of a profile that would allow it. A protected name wants one of its own.
+    """
+
+    path: str
+    right: Literal["read", "write"]
+    allow: Entry

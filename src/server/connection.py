@@ -38,16 +38,8 @@ from execnode.protocol.errors import (
     method_not_found,
 )
 from execnode.protocol.files import ReadFileResponse
-from execnode.protocol.messages import (
-    AckNotification,
-    Answer,
-    ErrorAnswer,
-    GapNotification,
-    Notification,
-    Request,
-    RequestId,
-    WriteParams,
-)
+from execnode.protocol.messages import Answer, ErrorAnswer, Notification, Request, RequestId
+from execnode.protocol.processes import AckNotification, GapNotification, WriteParams
 from execnode.server.links import Link
 from execnode.server.router import ROUTES
 from execnode.server.sessions import Session

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from execnode.protocol import files as fs
-from execnode.protocol import messages, methods
+from execnode.protocol import messages, methods, processes
 from execnode.protocol.capabilities import DiscoverParams, DiscoverRootsParams
 from execnode.protocol.config import ConfigReadParams
 from execnode.protocol.http import HttpRequestParams
@@ -34,15 +34,15 @@ ROUTES: Final[dict[str, Route]] = {
     methods.ENVIRONMENT_INFO: Route(messages.NoParams, environment.info),
     methods.ENVIRONMENT_STATUS: Route(messages.NoParams, environment.status),
     methods.ENVIRONMENT_CONFIG_READ: Route(ConfigReadParams, environment.read_config),
-    methods.PROCESS_START: Route(messages.StartParams, process.start),
-    methods.PROCESS_READ: Route(messages.ReadParams, process.read),
-    methods.PROCESS_WRITE: Route(messages.WriteParams, process.write),
-    methods.PROCESS_SIGNAL: Route(messages.SignalParams, process.signal),
-    methods.PROCESS_TERMINATE: Route(messages.TerminateParams, process.terminate),
-    methods.PROCESS_RESIZE: Route(messages.ResizeParams, process.resize),
-    methods.PROCESS_CLOSE_STDIN: Route(messages.CloseStdinParams, process.close_stdin),
-    methods.PROCESS_ATTACH: Route(messages.AttachParams, process.attach),
-    methods.PROCESS_LIST: Route(messages.ListParams, process.list_all),
+    methods.PROCESS_START: Route(processes.StartParams, process.start),
+    methods.PROCESS_READ: Route(processes.ReadParams, process.read),
+    methods.PROCESS_WRITE: Route(processes.WriteParams, process.write),
+    methods.PROCESS_SIGNAL: Route(processes.SignalParams, process.signal),
+    methods.PROCESS_TERMINATE: Route(processes.TerminateParams, process.terminate),
+    methods.PROCESS_RESIZE: Route(processes.ResizeParams, process.resize),
+    methods.PROCESS_CLOSE_STDIN: Route(processes.CloseStdinParams, process.close_stdin),
+    methods.PROCESS_ATTACH: Route(processes.AttachParams, process.attach),
+    methods.PROCESS_LIST: Route(processes.ListParams, process.list_all),
     methods.HTTP_REQUEST: Route(HttpRequestParams, http.request),
     methods.CAPABILITY_ROOTS_DISCOVER_V1: Route(DiscoverRootsParams, capabilities.discover_roots),
     methods.CAPABILITIES_DISCOVER_V2: Route(DiscoverParams, capabilities.discover),

@@ -15,18 +15,20 @@ from execnode.protocol.errors import RpcError
 from execnode.protocol.framing import FrameDecoder, frame
 from execnode.protocol.messages import (
     Answer,
-    AttachParams,
-    AttachResponse,
-    ClosedNotification,
     EnvironmentInfo,
-    ExitedNotification,
     InitializeParams,
     InitializeResponse,
     Message,
     Notification,
-    OutputNotification,
     Request,
     Shell,
+)
+from execnode.protocol.processes import (
+    AttachParams,
+    AttachResponse,
+    ClosedNotification,
+    ExitedNotification,
+    OutputNotification,
     StartParams,
     StartResponse,
 )

@@ -11,13 +11,15 @@ from execnode.protocol import methods
 from execnode.protocol.errors import process_exists, unknown_process
 from execnode.protocol.messages import (
     Answer,
-    ClosedNotification,
     EmptyResponse,
     InitializeResponse,
-    ListResponse,
     Message,
     Notification,
     Request,
+)
+from execnode.protocol.processes import (
+    ClosedNotification,
+    ListResponse,
     StartResponse,
     StreamTotal,
     WriteResponse,

@@ -5,7 +5,7 @@ import pytest
 
 from execnode.client.channel import Channel, Gap, Output
 from execnode.client.errors import IntegrityError, ProtocolError
-from execnode.protocol.messages import (
+from execnode.protocol.processes import (
     ClosedNotification,
     ExitedNotification,
     GapNotification,

@@ -16,14 +16,10 @@ from execnode.client.transport import Transport
 from execnode.protocol import methods
 from execnode.protocol.codec import CborCodec
 from execnode.protocol.errors import unknown_process
-from execnode.protocol.messages import (
-    Answer,
-    EmptyResponse,
+from execnode.protocol.messages import Answer, EmptyResponse, Message, Notification, Request
+from execnode.protocol.processes import (
     ListParams,
     ListResponse,
-    Message,
-    Notification,
-    Request,
     ResizeParams,
     TerminalSize,
     WriteParams,

@@ -25,13 +25,11 @@ from execnode.protocol.errors import (
     unknown_process,
     unknown_session,
 )
-from execnode.protocol.messages import (
-    EmptyResponse,
+from execnode.protocol.messages import EmptyResponse, InitializeParams, Notification
+from execnode.protocol.processes import (
     GapNotification,
-    InitializeParams,
     ListParams,
     ListResponse,
-    Notification,
     ProcessSummary,
     SignalParams,
     StartParams,

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import msgspec
 from msgspec import inspect
 
-from execnode.protocol.messages import EndReason, Stream
+from execnode.protocol.processes import EndReason, Stream
 from execnode.protocol.text import OsMap, OsText, OsTexts
 
 _NAMED = {

@@ -6,8 +6,17 @@ from typing import get_args
 import msgspec
 import pytest
 
-from execnode.protocol import capabilities, config, files, http, messages, methods
-from execnode.protocol.messages import EndReason
+from execnode.protocol import (
+    capabilities,
+    config,
+    files,
+    http,
+    messages,
+    methods,
+    processes,
+    sandbox,
+)
+from execnode.protocol.processes import EndReason
 from execnode.server.router import ROUTES
 from tests.docs.markdown import Table, tables
 from tests.docs.spelling import members
@@ -30,15 +39,15 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     methods.ENVIRONMENT_INFO: (messages.NoParams, messages.EnvironmentInfo),
     methods.ENVIRONMENT_STATUS: (messages.NoParams, messages.EnvironmentStatusResponse),
     methods.ENVIRONMENT_CONFIG_READ: (config.ConfigReadParams, config.ConfigReadResponse),
-    methods.PROCESS_START: (messages.StartParams, messages.StartResponse),
-    methods.PROCESS_READ: (messages.ReadParams, messages.ReadResponse),
-    methods.PROCESS_WRITE: (messages.WriteParams, messages.WriteResponse),
-    methods.PROCESS_SIGNAL: (messages.SignalParams, messages.EmptyResponse),
-    methods.PROCESS_TERMINATE: (messages.TerminateParams, messages.TerminateResponse),
-    methods.PROCESS_RESIZE: (messages.ResizeParams, messages.EmptyResponse),
-    methods.PROCESS_CLOSE_STDIN: (messages.CloseStdinParams, messages.EmptyResponse),
-    methods.PROCESS_ATTACH: (messages.AttachParams, messages.AttachResponse),
-    methods.PROCESS_LIST: (messages.ListParams, messages.ListResponse),
+    methods.PROCESS_START: (processes.StartParams, processes.StartResponse),
+    methods.PROCESS_READ: (processes.ReadParams, processes.ReadResponse),
+    methods.PROCESS_WRITE: (processes.WriteParams, processes.WriteResponse),
+    methods.PROCESS_SIGNAL: (processes.SignalParams, messages.EmptyResponse),
+    methods.PROCESS_TERMINATE: (processes.TerminateParams, processes.TerminateResponse),
+    methods.PROCESS_RESIZE: (processes.ResizeParams, messages.EmptyResponse),
+    methods.PROCESS_CLOSE_STDIN: (processes.CloseStdinParams, messages.EmptyResponse),
+    methods.PROCESS_ATTACH: (processes.AttachParams, processes.AttachResponse),
+    methods.PROCESS_LIST: (processes.ListParams, processes.ListResponse),
     methods.FS_READ_FILE: (files.ReadFileParams, files.ReadFileResponse),
     methods.FS_WRITE_FILE: (files.WriteFileParams, files.FileResponse),
     methods.FS_CREATE_DIRECTORY: (files.CreateDirectoryParams, files.FileResponse),
@@ -65,11 +74,11 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct]]] = {
     methods.CAPABILITIES_DISCOVER_V2: (capabilities.DiscoverParams, capabilities.DiscoverResponse),
 }
 NOTIFICATIONS: dict[str, type[msgspec.Struct]] = {
-    methods.PROCESS_ACK: messages.AckNotification,
-    methods.PROCESS_OUTPUT: messages.OutputNotification,
-    methods.PROCESS_EXITED: messages.ExitedNotification,
-    methods.PROCESS_CLOSED: messages.ClosedNotification,
-    methods.PROCESS_GAP: messages.GapNotification,
+    methods.PROCESS_ACK: processes.AckNotification,
+    methods.PROCESS_OUTPUT: processes.OutputNotification,
+    methods.PROCESS_EXITED: processes.ExitedNotification,
+    methods.PROCESS_CLOSED: processes.ClosedNotification,
+    methods.PROCESS_GAP: processes.GapNotification,
     methods.FS_MISSING_CHANGED: files.MissingChangedNotification,
     methods.FS_CHANGED: files.ChangedNotification,
     methods.HTTP_BODY_DELTA: http.HttpBodyDeltaNotification,
@@ -77,18 +86,18 @@ NOTIFICATIONS: dict[str, type[msgspec.Struct]] = {
 TYPES: dict[str, type[msgspec.Struct]] = {
     "EnvironmentInfo": messages.EnvironmentInfo,
     "Shell": messages.Shell,
-    "EnvironmentPolicy": messages.EnvironmentPolicy,
-    "StartMetadata": messages.StartMetadata,
-    "ShellSnapshot": messages.ShellSnapshot,
-    "Retention": messages.Retention,
-    "SandboxDenial": messages.SandboxDenial,
-    "SandboxReport": messages.SandboxReport,
-    "TerminalSize": messages.TerminalSize,
-    "Limits of a process": messages.Limits,
-    "OutputChunk": messages.OutputChunk,
-    "Gap": messages.Gap,
-    "ProcessSummary": messages.ProcessSummary,
-    "StreamTotal": messages.StreamTotal,
+    "EnvironmentPolicy": processes.EnvironmentPolicy,
+    "StartMetadata": processes.StartMetadata,
+    "ShellSnapshot": processes.ShellSnapshot,
+    "Retention": processes.Retention,
+    "SandboxDenial": sandbox.SandboxDenial,
+    "SandboxReport": sandbox.SandboxReport,
+    "TerminalSize": processes.TerminalSize,
+    "Limits of a process": processes.Limits,
+    "OutputChunk": processes.OutputChunk,
+    "Gap": processes.Gap,
+    "ProcessSummary": processes.ProcessSummary,
+    "StreamTotal": processes.StreamTotal,
     "ErrorBody": messages.ErrorBody,
     "DirectoryEntry": files.DirectoryEntry,
     "WalkOptions": files.WalkOptions,
@@ -108,7 +117,9 @@ TYPES: dict[str, type[msgspec.Struct]] = {
 # What all results of one kind have, told once, and where.
 COMMON: dict[type[msgspec.Struct], str] = {files.FileResponse: "Results under a sandbox"}
 ENVELOPES = {messages.Request, messages.Notification, messages.Answer, messages.ErrorAnswer}
-MODULES = (messages, files, http, config, capabilities)
+# Of its module, the others are what profiles are made of: docs/sandbox.md.
+OF_SANDBOXES = {sandbox.SandboxDenial, sandbox.SandboxReport}
+MODULES = (messages, processes, files, http, config, capabilities)
 
 
 def document(method: str) -> str:
@@ -179,7 +190,7 @@ def test_every_method_and_every_message_is_documented() -> None:
     known = {struct for pair in METHODS.values() for struct in pair}
     named = [getattr(module, name) for module in MODULES for name in module.__all__]
     public = {each for each in named if isinstance(each, type) and issubclass(each, msgspec.Struct)}
-    assert public == known | {*NOTIFICATIONS.values(), *TYPES.values()} | ENVELOPES
+    assert public | OF_SANDBOXES == known | {*NOTIFICATIONS.values(), *TYPES.values()} | ENVELOPES
 
 
 def test_the_wire_names_every_method_and_where_it_is_documented() -> None:
@@ -205,4 +216,4 @@ def test_the_capabilities_are_those_of_the_node() -> None:
 
 def test_the_cost_of_a_record_is_the_documented_one() -> None:
     text = (ROOT / "docs" / "process.md").read_text()
-    assert f"Count {messages.RECORD_COST} bytes for each notification" in text
+    assert f"Count {processes.RECORD_COST} bytes for each notification" in text

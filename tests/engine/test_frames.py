@@ -8,7 +8,7 @@ import cbor2
 import pytest
 
 from execnode.engine import Process
-from execnode.protocol import messages, methods
+from execnode.protocol import messages, methods, processes
 from execnode.protocol.codec import CborCodec
 from tests.engine.pump import Peer, Pump, sh
 
@@ -35,15 +35,17 @@ def expected(process: Process, name: str) -> list[bytes]:
     records: list[tuple[str, Any]] = [
         (
             methods.PROCESS_OUTPUT,
-            messages.OutputNotification(name, seq, stream, data, offset),
+            processes.OutputNotification(name, seq, stream, data, offset),
         )
         for seq, stream, offset, data in chunks
     ]
     code, reason, signal_name = process.ending
-    exited = messages.ExitedNotification(name, process.exited_seq, code, False, reason, signal_name)
+    exited = processes.ExitedNotification(
+        name, process.exited_seq, code, False, reason, signal_name
+    )
     totals, digests = process.totals(), process.digests()
-    streams = {each: messages.StreamTotal(totals[each], digests[each]) for each in totals}
-    closed = messages.ClosedNotification(name, process.next_seq - 1, streams)
+    streams = {each: processes.StreamTotal(totals[each], digests[each]) for each in totals}
+    closed = processes.ClosedNotification(name, process.next_seq - 1, streams)
     records += [(methods.PROCESS_EXITED, exited), (methods.PROCESS_CLOSED, closed)]
     return [CODEC.encode(messages.Notification(method, params)) for method, params in records]
 

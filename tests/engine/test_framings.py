@@ -9,7 +9,7 @@ import pytest
 from websockets.frames import Opcode
 
 from execnode.engine import Process, _pty
-from execnode.protocol import messages, methods
+from execnode.protocol import messages, methods, processes
 from execnode.protocol.codec import CborCodec, JsonCodec
 from tests.engine.dialect import KINDS, LinesPeer, WebSocketPeer
 from tests.engine.pump import Peer, Pump, output, sh
@@ -202,19 +202,21 @@ def expected(process: Process, name: str, json: bool, plain: bool) -> list[dict[
     chunks, _, _ = process.read(0, 1 << 30)
     code, reason, signal_name = process.ending
     totals, digests = process.totals(), process.digests()
-    streams = {each: messages.StreamTotal(totals[each], digests[each]) for each in totals}
+    streams = {each: processes.StreamTotal(totals[each], digests[each]) for each in totals}
     records: list[tuple[str, Any]] = [
-        (methods.PROCESS_OUTPUT, messages.OutputNotification(name, seq, stream, data, offset))
+        (methods.PROCESS_OUTPUT, processes.OutputNotification(name, seq, stream, data, offset))
         for seq, stream, offset, data in chunks
     ]
     records += [
         (
             methods.PROCESS_EXITED,
-            messages.ExitedNotification(name, process.exited_seq, code, False, reason, signal_name),
+            processes.ExitedNotification(
+                name, process.exited_seq, code, False, reason, signal_name
+            ),
         ),
         (
             methods.PROCESS_CLOSED,
-            messages.ClosedNotification(name, process.next_seq - 1, streams),
+            processes.ClosedNotification(name, process.next_seq - 1, streams),
         ),
     ]
     codec = JsonCodec() if json else CborCodec()

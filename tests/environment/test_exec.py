@@ -21,7 +21,7 @@ from execnode.environment.local.runner import LocalRunner
 from execnode.environment.local.start import ExecLimits, prepare, put_in_place
 from execnode.environment.services import Environment
 from execnode.protocol.errors import RpcError
-from execnode.protocol.messages import EnvironmentPolicy, Limits, Retention, StartParams
+from execnode.protocol.processes import EnvironmentPolicy, Limits, Retention, StartParams
 from execnode.protocol.text import OsMap, OsText, OsTexts
 
 PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin"}

@@ -11,7 +11,7 @@ from execnode.engine.cgroup import CgroupPool, CgroupsUnavailable
 NODE = """
 import trio
 from execnode.environment.local.exec import ExecSettings, LocalExec
-from execnode.protocol.messages import StartParams
+from execnode.protocol.processes import (StartParams)
 from execnode.protocol.text import OsMap, OsTexts
 
 async def main():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from execnode.policy.environment import child_environment
-from execnode.protocol.messages import EnvironmentPolicy
+from execnode.protocol.processes import EnvironmentPolicy
 from execnode.protocol.text import OsMap, OsTexts
 
 # The variables of the node that the recorded exchanges of the dialect were made with.

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from execnode.protocol import messages as m
+from execnode.protocol import processes as p
 from execnode.protocol.codec import MAX_DEPTH, MAX_VALUES, CborCodec, Codec, JsonCodec
 from execnode.protocol.errors import INVALID_PARAMS, MalformedMessageError, RpcError
 from execnode.protocol.files import WriteBlockParams, WriteFileParams
@@ -27,14 +28,14 @@ JSON = JsonCodec()
 
 both = pytest.mark.parametrize("codec", [CBOR, JSON], ids=lambda codec: codec.name)
 
-START = m.StartParams(
+START = p.StartParams(
     process_id="p1",
     argv=OsTexts(["/bin/bash", "-lc", "écho ☃"]),
     cwd="file:///work",
     env=OsMap({"PATH": "/bin", "NAME": "välue"}),
     tty=True,
     arg0=OsText("sh"),
-    env_policy=m.EnvironmentPolicy(
+    env_policy=p.EnvironmentPolicy(
         inherit="core",
         ignore_default_excludes=True,
         exclude=OsTexts(["A*"]),
@@ -42,11 +43,11 @@ START = m.StartParams(
         include_only=OsTexts(),
     ),
     sandbox=SandboxContext(Disabled(), "disabled", "file:///work"),
-    metadata=m.StartMetadata(thread_id="t"),
-    shell_snapshot=m.ShellSnapshot("scope", m.Shell("bash", "/bin/bash")),
-    retention=m.Retention("drop-oldest", 4096),
-    size=m.TerminalSize(24, 80),
-    limits=m.Limits({"nofile": 64, "core": [0, 2**63 - 1]}),
+    metadata=p.StartMetadata(thread_id="t"),
+    shell_snapshot=p.ShellSnapshot("scope", m.Shell("bash", "/bin/bash")),
+    retention=p.Retention("drop-oldest", 4096),
+    size=p.TerminalSize(24, 80),
+    limits=p.Limits({"nofile": 64, "core": [0, 2**63 - 1]}),
     timeout_ms=1000,
     grace_ms=0,
     digest="sha256",
@@ -70,48 +71,48 @@ EXAMPLES: list[tuple[m.Message, type[msgspec.Struct]]] = [
         ),
         m.InitializeResponse,
     ),
-    (m.Request("text id", "process/start", START), m.StartParams),
-    (m.Answer(-(2**63), m.StartResponse("p1", "none", 7, "r")), m.StartResponse),
-    (m.Request("", "process/read", m.ReadParams("p", 1, 2, 3)), m.ReadParams),
+    (m.Request("text id", "process/start", START), p.StartParams),
+    (m.Answer(-(2**63), p.StartResponse("p1", "none", 7, "r")), p.StartResponse),
+    (m.Request("", "process/read", p.ReadParams("p", 1, 2, 3)), p.ReadParams),
     (
         m.Answer(
             2**63 - 1,
-            m.ReadResponse(
-                [m.OutputChunk(1, "stdout", b"\xff\x00", 0), m.OutputChunk(2, "stderr", b"x")],
+            p.ReadResponse(
+                [p.OutputChunk(1, "stdout", b"\xff\x00", 0), p.OutputChunk(2, "stderr", b"x")],
                 next_seq=3,
                 exited=True,
                 exit_code=-1,
                 closed=False,
                 failure=None,
                 sandbox_denied=False,
-                gap=m.Gap(1, 2, {"stdout": 9}),
+                gap=p.Gap(1, 2, {"stdout": 9}),
                 reason="lost",
             ),
         ),
-        m.ReadResponse,
+        p.ReadResponse,
     ),
-    (m.Request(3, "process/write", m.WriteParams("p", b"\x00\xff", "w")), m.WriteParams),
-    (m.Answer(3, m.WriteResponse("accepted")), m.WriteResponse),
-    (m.Request(4, "process/signal", m.SignalParams("p", "TERM")), m.SignalParams),
+    (m.Request(3, "process/write", p.WriteParams("p", b"\x00\xff", "w")), p.WriteParams),
+    (m.Answer(3, p.WriteResponse("accepted")), p.WriteResponse),
+    (m.Request(4, "process/signal", p.SignalParams("p", "TERM")), p.SignalParams),
     (m.Answer(4, m.EmptyResponse()), m.EmptyResponse),
-    (m.Request(5, "process/terminate", m.TerminateParams("p", 5, True)), m.TerminateParams),
-    (m.Answer(5, m.TerminateResponse(True, "cgroup")), m.TerminateResponse),
-    (m.Request(6, "process/resize", m.ResizeParams("p", m.TerminalSize(1, 1))), m.ResizeParams),
+    (m.Request(5, "process/terminate", p.TerminateParams("p", 5, True)), p.TerminateParams),
+    (m.Answer(5, p.TerminateResponse(True, "cgroup")), p.TerminateResponse),
+    (m.Request(6, "process/resize", p.ResizeParams("p", p.TerminalSize(1, 1))), p.ResizeParams),
     (
-        m.Request(7, "process/attach", m.AttachParams("p", 3, skip_to="end", ref="r")),
-        m.AttachParams,
+        m.Request(7, "process/attach", p.AttachParams("p", 3, skip_to="end", ref="r")),
+        p.AttachParams,
     ),
     (
-        m.Answer(7, m.AttachResponse(4, False, None, False, True, pid=9, ref="r")),
-        m.AttachResponse,
+        m.Answer(7, p.AttachResponse(4, False, None, False, True, pid=9, ref="r")),
+        p.AttachResponse,
     ),
-    (m.Request(8, "process/list", m.ListParams(all_sessions=True)), m.ListParams),
+    (m.Request(8, "process/list", p.ListParams(all_sessions=True)), p.ListParams),
     (
         m.Answer(
             8,
-            m.ListResponse(
+            p.ListResponse(
                 [
-                    m.ProcessSummary(
+                    p.ProcessSummary(
                         process_id=None,
                         ref="r",
                         pid=9,
@@ -130,29 +131,29 @@ EXAMPLES: list[tuple[m.Message, type[msgspec.Struct]]] = [
                 ]
             ),
         ),
-        m.ListResponse,
+        p.ListResponse,
     ),
-    (m.Notification("process/ack", m.AckNotification("p", 4)), m.AckNotification),
+    (m.Notification("process/ack", p.AckNotification("p", 4)), p.AckNotification),
     (
-        m.Notification("process/output", m.OutputNotification("p", 1, "pty", b"\x80", 0)),
-        m.OutputNotification,
+        m.Notification("process/output", p.OutputNotification("p", 1, "pty", b"\x80", 0)),
+        p.OutputNotification,
     ),
     (
         m.Notification(
-            "process/exited", m.ExitedNotification("p", 2, 137, False, "signal", "SIGKILL")
+            "process/exited", p.ExitedNotification("p", 2, 137, False, "signal", "SIGKILL")
         ),
-        m.ExitedNotification,
+        p.ExitedNotification,
     ),
     (
         m.Notification(
             "process/closed",
-            m.ClosedNotification("p", 3, {"stdout": m.StreamTotal(1, "crc32c:00000000")}),
+            p.ClosedNotification("p", 3, {"stdout": p.StreamTotal(1, "crc32c:00000000")}),
         ),
-        m.ClosedNotification,
+        p.ClosedNotification,
     ),
     (
-        m.Notification("process/gap", m.GapNotification("p", 1, 2, {"stderr": 1})),
-        m.GapNotification,
+        m.Notification("process/gap", p.GapNotification("p", 1, 2, {"stderr": 1})),
+        p.GapNotification,
     ),
 ]
 
@@ -237,13 +238,13 @@ def test_names_on_the_wire_are_those_of_the_dialect() -> None:
 
 
 def test_bytes_are_base64_in_json_and_byte_strings_in_cbor() -> None:
-    message = m.Notification("process/output", m.OutputNotification("p", 1, "stdout", b"\xff\xfe"))
+    message = m.Notification("process/output", p.OutputNotification("p", 1, "stdout", b"\xff\xfe"))
     assert cbor2.loads(CBOR.encode(message))["params"]["chunk"] == b"\xff\xfe"
     assert json.loads(JSON.encode(message))["params"]["chunk"] == "//4="
 
 
 def test_a_result_says_what_it_does_not_have_where_the_dialect_does() -> None:
-    read = m.ReadResponse([], 1, False, None, False, None, False)
+    read = p.ReadResponse([], 1, False, None, False, None, False)
     assert json.loads(JSON.encode(m.Answer(1, read))) == {
         "id": 1,
         "result": {
@@ -275,7 +276,7 @@ def test_an_environment_says_what_it_knows_even_when_that_is_nothing() -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 ids = texts | st.integers(-(2**63), 2**63 - 1)
 starts = st.builds(
-    m.StartParams,
+    p.StartParams,
     process_id=texts,
     argv=st.lists(texts, min_size=1, max_size=4).map(OsTexts),
     cwd=texts,
@@ -285,7 +286,7 @@ starts = st.builds(
     timeout_ms=st.none() | st.integers(0, 2**63 - 1),
 )
 chunks = st.builds(
-    m.OutputNotification,
+    p.OutputNotification,
     process_id=texts,
     seq=st.integers(0, 2**63 - 1),
     stream=st.sampled_from(["stdout", "stderr", "pty"]),
@@ -309,35 +310,35 @@ def test_any_values_come_back(
 
 
 def test_text_that_is_not_utf8_is_a_byte_string_in_cbor() -> None:
-    odd = m.StartParams("p", OsTexts([b"\xff", b"a"]), "/", OsMap({b"N\xff": b"\xfe"}), False)
+    odd = p.StartParams("p", OsTexts([b"\xff", b"a"]), "/", OsMap({b"N\xff": b"\xfe"}), False)
     data = CBOR.encode(m.Request(1, "process/start", odd))
     plain = cbor2.loads(data)["params"]
     assert plain["argv"] == [b"\xff", "a"]
     assert plain["env"] == {b"N\xff": b"\xfe"}
-    assert read_body(CBOR, CBOR.decode(data), m.StartParams) == odd
+    assert read_body(CBOR, CBOR.decode(data), p.StartParams) == odd
 
 
 def test_json_says_that_it_cannot_carry_it() -> None:
-    odd = m.StartParams("p", OsTexts([b"\xff"]), "/", OsMap(), False)
+    odd = p.StartParams("p", OsTexts([b"\xff"]), "/", OsMap(), False)
     with pytest.raises(ValueError, match="JSON cannot carry text that is not UTF-8"):
         JSON.encode(m.Request(1, "process/start", odd))
 
 
 def test_a_byte_string_for_plain_text_is_the_same_text() -> None:
     params = {"processId": "p", "argv": [b"ls"], "cwd": "/", "env": {b"A": "1"}, "tty": False}
-    start = CBOR.decode_params(m.StartParams, params)
+    start = CBOR.decode_params(p.StartParams, params)
     assert start.argv == OsTexts(["ls"])
     assert start.env == OsMap({"A": "1"})
 
 
 def test_a_name_in_both_forms_is_given_twice() -> None:
     params = {"processId": "p", "argv": ["a"], "cwd": "/", "env": {b"A": "1", "A": "2"}, "tty": 0}
-    assert "both" in params_refused(CBOR, m.StartParams, params).message
+    assert "both" in params_refused(CBOR, p.StartParams, params).message
 
 
 def test_what_is_decoded_is_plain_bytes() -> None:
-    start = read_body(CBOR, CBOR.decode(CBOR.encode(m.Request(1, "x", START))), m.StartParams)
-    assert isinstance(start, m.StartParams)
+    start = read_body(CBOR, CBOR.decode(CBOR.encode(m.Request(1, "x", START))), p.StartParams)
+    assert isinstance(start, p.StartParams)
     values = [*start.argv, *start.env.keys(), *start.env.values()]
     assert start.arg0 is not None
     assert {type(value) for value in [*values, start.arg0.value]} == {bytes}
@@ -347,7 +348,7 @@ def test_what_is_decoded_is_plain_bytes() -> None:
 def test_a_chunk_that_is_text_in_cbor_or_bad_base64_in_json_is_refused(codec: Codec) -> None:
     texts = ["YQ", "YQ=", "Y\nQ==", "YQ==!", "-_-_", "é"] if codec is JSON else ["YQ==", ""]
     for text in texts:
-        error = params_refused(codec, m.WriteParams, {"processId": "p", "chunk": text})
+        error = params_refused(codec, p.WriteParams, {"processId": "p", "chunk": text})
         assert error.data == {"at": "chunk"}
 
 
@@ -445,8 +446,8 @@ def test_the_number_of_values_has_a_limit(codec: Codec) -> None:
 @both
 def test_a_large_chunk_is_no_large_number_of_values(codec: Codec) -> None:
     chunk = bytes(range(256)) * 4096
-    message = m.Request(1, "process/write", m.WriteParams("[,{" * 100_000, chunk))
-    write = read_body(codec, codec.decode(codec.encode(message)), m.WriteParams)
+    message = m.Request(1, "process/write", p.WriteParams("[,{" * 100_000, chunk))
+    write = read_body(codec, codec.decode(codec.encode(message)), p.WriteParams)
     assert write == message.params
 
 
@@ -547,7 +548,7 @@ def test_simple_values_and_large_numbers_fit_no_member() -> None:
         b"\x3b" + b"\xff" * 8,
     ):
         request = CBOR.decode(with_params(b"\xa2\x69processId\x60\x68afterSeq" + odd))
-        params_refused(CBOR, m.ReadParams, body_of(request))
+        params_refused(CBOR, p.ReadParams, body_of(request))
 
 
 @given(st.binary(max_size=64))
@@ -555,7 +556,7 @@ def test_any_bytes_as_cbor_are_a_message_or_malformed(data: bytes) -> None:
     for candidate in (data, with_params(data)):
         try:
             message = CBOR.decode(candidate)
-            read_body(CBOR, message, m.StartParams)
+            read_body(CBOR, message, p.StartParams)
         except (MalformedMessageError, RpcError):
             pass
 
@@ -668,32 +669,32 @@ def test_values_are_counted_exactly(params: object, ascii_only: bool) -> None:
 @pytest.mark.parametrize(
     ("type_", "raw", "message"),
     [
-        (m.ReadParams, {}, "missing field `processId`"),
-        (m.ReadParams, None, "invalid type: null, expected struct ReadParams"),
-        (m.ReadParams, "x", "invalid type: string, expected struct ReadParams"),
-        (m.ReadParams, {"processId": 5}, "invalid type: number, expected a string"),
-        (m.ReadParams, {"processId": None}, "invalid type: null, expected a string"),
-        (m.ReadParams, {"processId": "x", "afterSeq": -1}, "invalid number"),
-        (m.ReadParams, {"processId": "x", "waitMs": 1.0}, "invalid number"),
-        (m.ReadParams, {"processId": "x", "maxBytes": 2**63}, "invalid number"),
-        (m.ReadParams, {"processId": "x", "maxBytes": 1e2}, "invalid number"),
-        (m.ListParams, {"all": None}, "invalid type: null, expected a boolean"),
+        (p.ReadParams, {}, "missing field `processId`"),
+        (p.ReadParams, None, "invalid type: null, expected struct ReadParams"),
+        (p.ReadParams, "x", "invalid type: string, expected struct ReadParams"),
+        (p.ReadParams, {"processId": 5}, "invalid type: number, expected a string"),
+        (p.ReadParams, {"processId": None}, "invalid type: null, expected a string"),
+        (p.ReadParams, {"processId": "x", "afterSeq": -1}, "invalid number"),
+        (p.ReadParams, {"processId": "x", "waitMs": 1.0}, "invalid number"),
+        (p.ReadParams, {"processId": "x", "maxBytes": 2**63}, "invalid number"),
+        (p.ReadParams, {"processId": "x", "maxBytes": 1e2}, "invalid number"),
+        (p.ListParams, {"all": None}, "invalid type: null, expected a boolean"),
         (m.NoParams, {"a": 1}, None),
         (m.NoParams, [], None),
         (m.NoParams, 0, None),
-        (m.TerminalSize, {"rows": 0, "cols": 1}, "invalid number"),
-        (m.TerminalSize, {"rows": 65536, "cols": 1}, "invalid number"),
+        (p.TerminalSize, {"rows": 0, "cols": 1}, "invalid number"),
+        (p.TerminalSize, {"rows": 65536, "cols": 1}, "invalid number"),
         (
-            m.Retention,
+            p.Retention,
             {"mode": "all"},
             "unknown variant `all`, expected `block` or `drop-oldest`",
         ),
-        (m.Limits, {"rlimits": {"nofile": [1]}}, None),
-        (m.Limits, {"rlimits": {"nofile": [1, 2, 3]}}, None),
-        (m.Limits, {"rlimits": {"nofile": -1}}, "invalid number"),
-        (m.WriteParams, {"processId": "x", "writeId": ""}, "missing field `chunk`"),
+        (p.Limits, {"rlimits": {"nofile": [1]}}, None),
+        (p.Limits, {"rlimits": {"nofile": [1, 2, 3]}}, None),
+        (p.Limits, {"rlimits": {"nofile": -1}}, "invalid number"),
+        (p.WriteParams, {"processId": "x", "writeId": ""}, "missing field `chunk`"),
         (
-            m.AttachParams,
+            p.AttachParams,
             {"processId": "x", "skipTo": "start"},
             "unknown variant `start`, expected `end`",
         ),
@@ -720,18 +721,18 @@ POLICY: dict[str, object] = {
 
 @both
 def test_what_process_start_requires(codec: Codec) -> None:
-    start = codec.decode_params(m.StartParams, MINIMAL)
-    assert start == m.StartParams("p", OsTexts(["a"]), "/", OsMap(), False)
+    start = codec.decode_params(p.StartParams, MINIMAL)
+    assert start == p.StartParams("p", OsTexts(["a"]), "/", OsMap(), False)
     for name in MINIMAL:
         rest = {key: value for key, value in MINIMAL.items() if key != name}
-        assert params_refused(codec, m.StartParams, rest).message == f"missing field `{name}`"
-        params_refused(codec, m.StartParams, MINIMAL | {name: None})
+        assert params_refused(codec, p.StartParams, rest).message == f"missing field `{name}`"
+        params_refused(codec, p.StartParams, MINIMAL | {name: None})
 
 
 @both
 @pytest.mark.parametrize("name", ["pipeStdin", "enforceManagedNetwork"])
 def test_members_that_may_be_absent_but_not_null(codec: Codec, name: str) -> None:
-    params_refused(codec, m.StartParams, MINIMAL | {name: None})
+    params_refused(codec, p.StartParams, MINIMAL | {name: None})
 
 
 @both
@@ -740,27 +741,27 @@ def test_members_that_may_be_absent_but_not_null(codec: Codec, name: str) -> Non
     ["arg0", "envPolicy", "sandbox", "metadata", "managedNetwork", "networkProxy", "shellSnapshot"],
 )
 def test_members_that_may_be_null(codec: Codec, name: str) -> None:
-    codec.decode_params(m.StartParams, MINIMAL | {name: None})
+    codec.decode_params(p.StartParams, MINIMAL | {name: None})
 
 
 @both
 def test_all_five_members_of_an_environment_policy_are_required(codec: Codec) -> None:
-    codec.decode_params(m.StartParams, MINIMAL | {"envPolicy": POLICY})
+    codec.decode_params(p.StartParams, MINIMAL | {"envPolicy": POLICY})
     for name in POLICY:
         rest = {key: value for key, value in POLICY.items() if key != name}
-        error = params_refused(codec, m.StartParams, MINIMAL | {"envPolicy": rest})
+        error = params_refused(codec, p.StartParams, MINIMAL | {"envPolicy": rest})
         assert error.message == f"missing field `{name}`"
         assert error.data == {"at": "envPolicy"}
-    error = params_refused(codec, m.StartParams, MINIMAL | {"envPolicy": POLICY | {"inherit": "x"}})
+    error = params_refused(codec, p.StartParams, MINIMAL | {"envPolicy": POLICY | {"inherit": "x"}})
     assert error.message == "unknown variant `x`, expected one of `core`, `all`, `none`"
     patterns = {"exclude": ["x" * 9000], "includeOnly": ["x" * 9000]}
-    params_refused(codec, m.StartParams, MINIMAL | {"envPolicy": POLICY | patterns})
+    params_refused(codec, p.StartParams, MINIMAL | {"envPolicy": POLICY | patterns})
 
 
 @both
 def test_values_of_process_start_that_break_a_rule(codec: Codec) -> None:
     def message(**changes: object) -> str:
-        return params_refused(codec, m.StartParams, MINIMAL | changes).message
+        return params_refused(codec, p.StartParams, MINIMAL | changes).message
 
     assert message(argv=[]) == "argv must not be empty"
     assert message(argv="ls") == "invalid type: string, expected a sequence"
@@ -777,8 +778,8 @@ def test_values_of_process_start_that_break_a_rule(codec: Codec) -> None:
 def test_an_empty_write_id_is_refused_and_none_is_fine(codec: Codec) -> None:
     chunk: object = b"" if codec is CBOR else ""
     params = {"processId": "p", "chunk": chunk}
-    assert codec.decode_params(m.WriteParams, params) == m.WriteParams("p", b"")
-    error = params_refused(codec, m.WriteParams, params | {"writeId": ""})
+    assert codec.decode_params(p.WriteParams, params) == p.WriteParams("p", b"")
+    error = params_refused(codec, p.WriteParams, params | {"writeId": ""})
     assert error.message == "writeId must not be empty"
 
 
@@ -786,20 +787,20 @@ def test_an_empty_write_id_is_refused_and_none_is_fine(codec: Codec) -> None:
 def test_parameters_may_be_absent_where_none_is_required(codec: Codec) -> None:
     assert codec.decode_params(m.NoParams, None) == m.NoParams()
     assert codec.decode_params(m.NoParams, {}) == m.NoParams()
-    assert codec.decode_params(m.ListParams, None) == m.ListParams()
+    assert codec.decode_params(p.ListParams, None) == p.ListParams()
 
 
 @both
 def test_parameters_may_be_a_list_in_the_order_of_the_members(codec: Codec) -> None:
-    read = codec.decode_params(m.ReadParams, ["p", 1, None, None])
-    assert read == m.ReadParams("p", after_seq=1)
-    assert params_refused(codec, m.ReadParams, []).message == "missing field `processId`"
+    read = codec.decode_params(p.ReadParams, ["p", 1, None, None])
+    assert read == p.ReadParams("p", after_seq=1)
+    assert params_refused(codec, p.ReadParams, []).message == "missing field `processId`"
 
 
 @both
 def test_a_bad_result_is_the_fault_of_the_node(codec: Codec) -> None:
     with pytest.raises(MalformedMessageError, match="not a StartResponse"):
-        codec.decode_result(m.StartResponse, {"processId": 5})
+        codec.decode_result(p.StartResponse, {"processId": 5})
 
 
 def test_recorded_messages_of_the_dialect_decode() -> None:
@@ -809,14 +810,14 @@ def test_recorded_messages_of_the_dialect_decode() -> None:
         b' "cwd": "file:///work-dir", "env": {"PATH": "/bin"}, "tty": true, "pipeStdin": false,'
         b' "arg0": null}}'
     )
-    assert read_body(JSON, start, m.StartParams) == m.StartParams(
+    assert read_body(JSON, start, p.StartParams) == p.StartParams(
         "t", OsTexts(["/bin/sh"]), "file:///work-dir", OsMap({"PATH": "/bin"}), True
     )
     exited = JSON.decode(
         b'{"method": "process/exited", "params": {"processId": "p", "seq": 2, "exitCode": 137,'
         b' "sandboxDenied": false}}'
     )
-    assert read_body(JSON, exited, m.ExitedNotification) == m.ExitedNotification("p", 2, 137, False)
+    assert read_body(JSON, exited, p.ExitedNotification) == p.ExitedNotification("p", 2, 137, False)
     chunk = base64.b64encode(struct.pack(">H", 0xFFFE)).decode()
     output = JSON.decode(
         json.dumps(
@@ -826,7 +827,7 @@ def test_recorded_messages_of_the_dialect_decode() -> None:
             }
         ).encode()
     )
-    assert read_body(JSON, output, m.OutputNotification) == m.OutputNotification(
+    assert read_body(JSON, output, p.OutputNotification) == p.OutputNotification(
         "p", 1, "pty", b"\xff\xfe"
     )
 
@@ -840,13 +841,13 @@ def test_bytes_that_are_sent_apart_belong_where_the_message_has_none(
     codec: Codec, data: bytes, request_id: int
 ) -> None:
     before, after = codec.around(
-        m.Request(request_id, "process/write", m.WriteParams('quote"d', b"")), len(data)
+        m.Request(request_id, "process/write", p.WriteParams('quote"d', b"")), len(data)
     )
     apart = base64.b64encode(data) if codec.name == "json" else data
     message = codec.decode(before + apart + after)
     assert isinstance(message, m.Request)
     assert message.id == request_id
-    assert codec.decode_params(m.WriteParams, message.params) == m.WriteParams('quote"d', data)
+    assert codec.decode_params(p.WriteParams, message.params) == p.WriteParams('quote"d', data)
 
 
 @pytest.mark.parametrize(

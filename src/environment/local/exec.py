@@ -30,7 +30,7 @@ from execnode.environment.local.start import ExecLimits, SpawnRequest, prepare
 from execnode.environment.local.status import StatusPipe
 from execnode.environment.local.trial import prove_cgroups
 from execnode.protocol.errors import invalid_request
-from execnode.protocol.messages import StartParams, TerminateResponse
+from execnode.protocol.processes import StartParams, TerminateResponse
 
 __all__ = ["ExecSettings", "LocalExec"]
 

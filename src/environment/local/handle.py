@@ -2,23 +2,17 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import AsyncResource
 
 from execnode.client.channel import Gap, Output, Total
 from execnode.environment.local.exec import LocalExec
 from execnode.environment.local.process import LocalProcess
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
-from execnode.protocol.messages import (
-    RECORD_COST,
-    ReadResponse,
-    SandboxDenial,
-    TerminalSize,
-    TerminateResponse,
-)
+from execnode.protocol.processes import RECORD_COST, ReadResponse, TerminalSize, TerminateResponse
+from execnode.protocol.sandbox import SandboxDenial
 from execnode.protocol.signals import signal_number
 
 __all__ = ["LocalHandle"]
@@ -29,7 +23,7 @@ _TAKE_BYTES = 256 * 1024
 _END_SECONDS = 5.0
 
 
-class LocalHandle(AsyncIterator[Output | Gap]):
+class LocalHandle(AsyncIterator[Output | Gap], AsyncResource):
     """What environment/services.py calls Process.
 
     The log protects what was not taken yet. What was taken is let go in steps, so that a process
@@ -303,14 +297,3 @@ class LocalHandle(AsyncIterator[Output | Gap]):
         finally:
             self._items.clear()
             self._finish()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()

@@ -16,7 +16,7 @@ from execnode.environment.local.sandbox import Confinement
 from execnode.environment.local.spawning import Spawned
 from execnode.policy.denial import Denial, denial_in, sandbox_denied
 from execnode.protocol.errors import RpcError, stdin_write_failed, system_error
-from execnode.protocol.messages import (
+from execnode.protocol.processes import (
     AttachResponse,
     ClosedNotification,
     EndReason,
@@ -24,14 +24,12 @@ from execnode.protocol.messages import (
     Gap,
     OutputChunk,
     ReadResponse,
-    SandboxDenial,
-    SandboxReport,
     StartParams,
     StreamTotal,
     TerminalSize,
     WriteResponse,
 )
-from execnode.protocol.sandbox import Entry, FixedPath
+from execnode.protocol.sandbox import Entry, FixedPath, SandboxDenial, SandboxReport
 from execnode.protocol.uri import format_path_uri
 
 __all__ = ["Audience", "LocalProcess"]

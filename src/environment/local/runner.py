@@ -3,12 +3,11 @@
 import itertools
 import os
 from collections.abc import Sequence
-from typing import Unpack, overload
+from typing import Unpack
 
-from execnode.client.completed import Completed
 from execnode.client.errors import start_error
-from execnode.client.options import Argument, Options, StartOptions
-from execnode.client.running import run
+from execnode.client.options import Argument, StartOptions
+from execnode.client.running import Runner
 from execnode.client.starting import start_params
 from execnode.environment.local.exec import LocalExec
 from execnode.environment.local.handle import LocalHandle
@@ -17,7 +16,7 @@ from execnode.protocol.errors import RpcError
 __all__ = ["LocalRunner"]
 
 
-class LocalRunner:
+class LocalRunner(Runner[LocalHandle]):
     """What environment/services.py calls Exec."""
 
     def __init__(self, execs: LocalExec, shell: bytes) -> None:
@@ -53,39 +52,3 @@ class LocalRunner:
                 raise
             raise error from None
         return LocalHandle(self._execs, process, params.process_id, arguments)
-
-    @overload
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: bytes | None = None,
-        check: bool = False,
-        encoding: None = None,
-        **options: Unpack[Options],
-    ) -> Completed[bytes]: ...
-    @overload
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: str | None = None,
-        check: bool = False,
-        encoding: str,
-        errors: str = "strict",
-        **options: Unpack[Options],
-    ) -> Completed[str]: ...
-    async def run(
-        self,
-        argv: Sequence[Argument],
-        *,
-        input: bytes | str | None = None,  # noqa: A002 (subprocess.run calls it so)
-        check: bool = False,
-        encoding: str | None = None,
-        errors: str = "strict",
-        **options: Unpack[Options],
-    ) -> Completed[bytes] | Completed[str]:
-        """Run a program to its end and give all that it wrote; see `execnode.Node.run`."""
-        return await run(
-            self.start, argv, options, input=input, check=check, encoding=encoding, errors=errors
-        )

@@ -20,7 +20,7 @@ from execnode.protocol.errors import (
     nul_byte,
     spawn_failed,
 )
-from execnode.protocol.messages import TreeLimit
+from execnode.protocol.processes import TreeLimit
 
 __all__ = ["Spawned", "Spawner"]
 

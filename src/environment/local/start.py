@@ -16,7 +16,7 @@ from execnode.protocol.errors import (
     invalid_request,
     missing_program,
 )
-from execnode.protocol.messages import Limits, Retention, StartParams
+from execnode.protocol.processes import Limits, Retention, StartParams
 from execnode.protocol.uri import parse_cwd_uri
 
 __all__ = ["ExecLimits", "SpawnRequest", "prepare", "put_in_place"]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from execnode.environment.local.process import LocalProcess
 from execnode.protocol.errors import invalid_params, invalid_request
-from execnode.protocol.messages import (
+from execnode.protocol.messages import EmptyResponse
+from execnode.protocol.processes import (
     AttachParams,
     AttachResponse,
     CloseStdinParams,
-    EmptyResponse,
     ListParams,
     ListResponse,
     ProcessSummary,

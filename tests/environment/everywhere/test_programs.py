@@ -20,8 +20,9 @@ from execnode.client import (
     TimeoutExpired,
 )
 from execnode.environment.services import Environment, Process
-from execnode.protocol.messages import EnvironmentPolicy, Limits, SandboxReport
 from execnode.protocol.presets import Sandbox
+from execnode.protocol.processes import EnvironmentPolicy, Limits
+from execnode.protocol.sandbox import SandboxReport
 from execnode.protocol.text import OsMap, OsTexts
 from tests.environment.everywhere.places import Open
 

@@ -22,7 +22,7 @@ from execnode.environment.local.confined.link import Link
 from execnode.policy import look
 from execnode.policy.plan import NO_NETWORK, Plan
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError, invalid_request
-from execnode.protocol.messages import SandboxReport
+from execnode.protocol.sandbox import SandboxReport
 
 __all__ = ["SandboxSettings", "Sandboxes"]
 

@@ -38,8 +38,7 @@ from execnode.protocol.files import (
     WalkResponse,
     WriteFileParams,
 )
-from execnode.protocol.messages import SandboxReport
-from execnode.protocol.sandbox import SandboxContext
+from execnode.protocol.sandbox import SandboxContext, SandboxReport
 from execnode.protocol.uri import format_path_uri, parse_path_uri
 
 __all__ = ["FileSettings", "LocalFiles"]

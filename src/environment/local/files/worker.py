@@ -11,7 +11,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from execnode.environment.local.files.work import Stop, answered
-from execnode.protocol.messages import SandboxReport
+from execnode.protocol.sandbox import SandboxReport
 
 __all__ = ["Hands", "Worker"]
 
