@@ -3,20 +3,19 @@
 import inspect
 import io
 import random
-import shutil
 import subprocess
 import sys
 import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
 from execnode import client, embedded
 from execnode.client import RpcError, Sandbox, SandboxReport, blocking, watch
 from tests.web import Answer, Web, answer
+from tests.workspace import workspace
 
 MIB = 1 << 20
 
@@ -180,8 +179,7 @@ def test_other_calls_go_on_while_one_waits_for_changes(node: blocking.Node, tmp_
 
 
 def test_files_within_a_sandbox(node: blocking.Node) -> None:
-    folder = Path(mkdtemp(prefix="xs-", dir="/var/tmp"))
-    try:
+    with workspace() as folder:
         (folder / "secret").write_bytes(b"secret")
         inside = node.files.within(Sandbox.workspace_write(folder, deny=[folder / "secret"]))
         inside.write(folder / "file", b"data")
@@ -190,8 +188,6 @@ def test_files_within_a_sandbox(node: blocking.Node) -> None:
         with pytest.raises(PermissionError):
             inside.read(folder / "secret")
         assert node.files.read(folder / "secret") == b"secret"
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_ctrl_c_ends_a_wait(node_url: str, tmp_path: Path) -> None:

@@ -1,12 +1,10 @@
 """Files under a sandbox, over the wire, for each user; and what a killed node leaves."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -16,6 +14,7 @@ from tests.server.conftest import Launch
 from tests.server.running import FileSettings, NodeProcess, NodeSettings
 from tests.server.test_sandbox import without_namespaces
 from tests.server.wire import Json, Wire, eventually
+from tests.workspace import workspace
 
 NOBODY = 65534
 ROOT: Json = {"path": {"type": "special", "value": {"kind": "root"}}, "access": "read"}
@@ -38,15 +37,14 @@ def owned(request: pytest.FixtureRequest, node: NodeProcess, launch: Launch) -> 
 
 @pytest.fixture
 def work(request: pytest.FixtureRequest) -> Iterator[Path]:
-    folder = Path(mkdtemp(prefix="xs-", dir="/var/tmp"))
-    (folder / "ws/hidden").mkdir(parents=True)
-    (folder / "ws/hidden/file").write_text("hidden")
-    (folder / "ws/file").write_text("ws")
-    if "nobody" in request.node.name and os.geteuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-    yield folder / "ws"
-    shutil.rmtree(folder)
+    with workspace() as folder:
+        (folder / "ws/hidden").mkdir(parents=True)
+        (folder / "ws/hidden/file").write_text("hidden")
+        (folder / "ws/file").write_text("ws")
+        if "nobody" in request.node.name and os.geteuid() == 0:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        yield folder / "ws"
 
 
 def entry(path: Path, access: str) -> Json:

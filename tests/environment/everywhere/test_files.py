@@ -4,18 +4,17 @@ import hashlib
 import io
 import os
 import random
-import shutil
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import mkdtemp
 
 import anyio
 import pytest
 
 from execnode.client import RpcError, Sandbox, SandboxReport
 from tests.environment.everywhere.places import Open
+from tests.workspace import workspace
 
 pytestmark = pytest.mark.anyio
 
@@ -276,27 +275,25 @@ async def test_missing_files_that_appear(place: Open, tmp_path: Path) -> None:
 
 @pytest.fixture
 def work() -> Iterator[Path]:
-    """A folder that is not in /tmp, which profiles treat in their own way."""
-    folder = Path(mkdtemp(prefix="xs-", dir="/var/tmp"))
-    (folder / "ws").mkdir()
-    (folder / "ws/.git").mkdir()
-    (folder / "ws/file").write_text("data")
-    (folder / "secret").write_text("secret")
-    yield folder
-    shutil.rmtree(folder)
+    with workspace() as folder:
+        (folder / "ws").mkdir()
+        (folder / "ws/.git").mkdir()
+        (folder / "ws/file").write_text("data")
+        (folder / "secret").write_text("secret")
+        yield folder
 
 
 async def test_files_within_a_sandbox(place: Open, work: Path) -> None:
-    workspace = work / "ws"
-    writing = Sandbox.workspace_write(workspace, temporary=False, deny=[work / "secret"])
+    inner = work / "ws"
+    writing = Sandbox.workspace_write(inner, temporary=False, deny=[work / "secret"])
     async with place() as here:
         inside = here.files.within(writing)
         assert (inside.sandbox, here.files.sandbox) == (None, None)
-        await inside.write(workspace / "new", b"new")
+        await inside.write(inner / "new", b"new")
         assert inside.sandbox == SandboxReport("namespaces")
-        assert await inside.read(workspace / "new") == b"new"
-        assert not await here.files.within(Sandbox.read_only()).exists(workspace / "no")
-        for refused in (workspace / ".git/x", work / "x"):
+        assert await inside.read(inner / "new") == b"new"
+        assert not await here.files.within(Sandbox.read_only()).exists(inner / "no")
+        for refused in (inner / ".git/x", work / "x"):
             with pytest.raises(OSError, match="Read-only"):
                 await inside.write(refused, b"")
         with pytest.raises(PermissionError):
@@ -315,18 +312,18 @@ async def test_one_sandbox_takes_the_place_of_another(place: Open, work: Path) -
 async def test_what_takes_several_requests_within_a_sandbox(
     place: Open, work: Path, tmp_path: Path
 ) -> None:
-    workspace = work / "ws"
+    inner = work / "ws"
     async with place() as here:
         inside = here.files.within(
-            Sandbox.workspace_write(workspace, temporary=False, deny=[work / "secret"])
+            Sandbox.workspace_write(inner, temporary=False, deny=[work / "secret"])
         )
         (tmp_path / "up").mkdir()
         (tmp_path / "up/one").write_bytes(noise(MIB + 5))
-        await inside.upload(tmp_path / "up/one", workspace / "two", atomic=True)
-        assert (await inside.download(workspace / "two", tmp_path / "two")).size == MIB + 5
+        await inside.upload(tmp_path / "up/one", inner / "two", atomic=True)
+        assert (await inside.download(inner / "two", tmp_path / "two")).size == MIB + 5
         assert (tmp_path / "two").read_bytes() == noise(MIB + 5)
-        await inside.upload_tree(tmp_path / "up", workspace)
-        assert (workspace / "one").read_bytes() == noise(MIB + 5)
+        await inside.upload_tree(tmp_path / "up", inner)
+        assert (inner / "one").read_bytes() == noise(MIB + 5)
         with pytest.raises(OSError, match="Read-only"):
             await inside.upload(tmp_path / "up/one", work / "two")
         with pytest.raises(PermissionError):
@@ -337,9 +334,9 @@ async def test_what_takes_several_requests_within_a_sandbox(
             await inside.upload_tree(tmp_path / "up", work / "other")
         assert inside.sandbox == SandboxReport("namespaces")
         with anyio.fail_after(20):
-            async with inside.watch(workspace) as watch, here.files.watch(work) as outside:
-                (workspace / "late").write_bytes(b"")
+            async with inside.watch(inner) as watch, here.files.watch(work) as outside:
+                (inner / "late").write_bytes(b"")
                 for each in (watch, outside):
                     seen: set[str] = set()
-                    while str(workspace / "late") not in seen:
+                    while str(inner / "late") not in seen:
                         seen |= {change.path for change in (await anext(each)).changes}
