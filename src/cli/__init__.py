@@ -9,13 +9,19 @@ import os
 
 __all__ = ["main"]
 
+_INTERRUPTED = 130  # as in failure.py, which may not be there yet
+
 
 def main() -> None:
     """Run the command with this program's arguments, and exit with its code."""
-    _fill_standard_descriptors()
-    from .app import execute
+    try:
+        _fill_standard_descriptors()
+        from .app import execute
 
-    raise SystemExit(execute())
+        code = execute()
+    except KeyboardInterrupt:  # so early that there was nothing to end
+        code = _INTERRUPTED
+    raise SystemExit(code)
 
 
 def _fill_standard_descriptors() -> None:

@@ -7,8 +7,8 @@ import click
 
 from execnode import __version__
 
-from .failure import BROKEN_PIPE, INTERRUPTED, USAGE, Failure
-from .tell import OutputGone
+from .failure import BROKEN_PIPE, FAILED, INTERRUPTED, USAGE, Failure
+from .tell import OutputFailed, OutputGone
 
 __all__ = ["execute"]
 
@@ -86,6 +86,9 @@ def execute() -> int:
         return failure.code
     except OutputGone:
         return BROKEN_PIPE
+    except OutputFailed as failed:
+        Failure(f"{failed}").show()
+        return FAILED
     except click.exceptions.NoArgsIsHelpError as asked:
         asked.show()
         return USAGE

@@ -9,7 +9,7 @@ from .failure import BROKEN_PIPE, LOST, NOT_RUN, Failure
 from .joint import Feed, Joint, Parting
 from .reach import Target, find, run_async
 from .sinks import Streams
-from .tell import say
+from .tell import OutputFailed, say
 
 __all__ = ["attach"]
 
@@ -28,7 +28,7 @@ def attach(target: Target, ref: str, *, tail: bool, stdin: bool | None) -> int:
             joint = Joint(Streams(tail=tail), feed=feed, tty=info.tty, owner=False)
             try:
                 parting = await joint.run(node, begin)
-            except (ConnectionError, ProtocolError) as error:
+            except (ConnectionError, ProtocolError, OutputFailed) as error:
                 raise Failure(f"{error}", code=LOST) from None
         return _exit_code(joint, parting, info.ref)
 

@@ -88,7 +88,7 @@ class Joint:
     async def run(self, node: Node, begin: Callable[[], Awaitable[Process]]) -> Parting:
         """Begin the process, and be it until it has ended or we leave it.
 
-        Raises what `begin` and taking output raise, and OSError when output cannot be written.
+        Raises what `begin` and taking output raise, and OutputFailed.
         """
         watched = (*_PASSED_ON, signal.SIGWINCH) if self._tty else _PASSED_ON
         failure: Exception | None = None

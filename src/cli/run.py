@@ -32,7 +32,7 @@ from .joint import Feed, Joint, Parting
 from .options import TreeLimit
 from .reach import Target, run_async
 from .sinks import JsonLines, Streams
-from .tell import put, put_json, say
+from .tell import OutputFailed, put, put_json, say
 
 __all__ = ["Order", "run"]
 
@@ -91,8 +91,8 @@ async def _join(joint: Joint, node: Node, begin: Callable[[], Awaitable[Process]
         return await joint.run(node, begin)
     except (ConnectionError, ProtocolError) as error:
         raise Failure(f"{error}", "how the command ended is not known", LOST) from error
-    except OSError as error:
-        raise Failure(f"writing its output: {error.strerror}", code=LOST) from error
+    except OutputFailed as error:
+        raise Failure(f"{error}", code=LOST) from None
 
 
 async def _detach(order: Order, target: Target) -> int:

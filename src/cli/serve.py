@@ -20,7 +20,7 @@ from execnode.server.node import serve as run_node
 
 from .failure import Failure
 from .places import default_socket, default_token_file, make_private
-from .tell import put, say, styled
+from .tell import OutputFailed, OutputGone, put, say, styled
 from .tokens import load_or_make
 from .web import check_together, web_settings
 
@@ -41,9 +41,14 @@ def serve(urls: Sequence[str], options: Mapping[str, Any]) -> None:
     addresses = _addresses(urls)
     settings = _settings(addresses, options)
     over_stdio = any(address.kind == "stdio" for address in addresses)
+    unheard: list[Exception] = []
 
     def announce(bound: list[str]) -> None:
-        _announce(bound, over_stdio=over_stdio)
+        try:
+            _announce(bound, over_stdio=over_stdio)
+        except (OutputGone, OutputFailed) as error:
+            unheard.append(error)  # the nurseries wrap what passes them
+            raise
 
     async def run() -> None:
         await run_node(
@@ -58,6 +63,10 @@ def serve(urls: Sequence[str], options: Mapping[str, Any]) -> None:
         trio.run(run)
     except ListenError as error:
         raise Failure(str(error)) from None
+    except ExceptionGroup:
+        if not unheard:
+            raise
+        raise unheard[0] from None
 
 
 def _addresses(urls: Sequence[str]) -> list[Address]:

@@ -7,13 +7,13 @@ from execnode.client.channel import Gap, Output
 from execnode.client.process import Process
 
 from . import console
-from .tell import json_line, listed, raise_gone, say
+from .tell import json_line, listed, raise_unwritten, say
 
 __all__ = ["JsonLines", "Sink", "Streams"]
 
 
 class Sink(Protocol):
-    """Takes what a process has to tell, in order. Raises OutputGone (tell.py)."""
+    """Takes what a process has to tell, in order. Raises OutputGone, OutputFailed (tell.py)."""
 
     async def started(self, process: Process) -> None:
         """It runs."""
@@ -46,7 +46,7 @@ class Streams:
         try:
             await console.write(2 if item.stream == "stderr" else 1, item.data)
         except OSError as error:
-            raise_gone(error)
+            raise_unwritten(error)
 
     async def gap(self, gap: Gap) -> None:
         """Tell how much is missing here."""
@@ -94,7 +94,7 @@ async def _put(event: dict[str, object]) -> None:
     try:
         await console.write(1, json_line(event).encode())
     except OSError as error:
-        raise_gone(error)
+        raise_unwritten(error)
 
 
 def _content(data: bytes) -> dict[str, str]:

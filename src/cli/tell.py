@@ -10,32 +10,46 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
-__all__ = ["OutputGone", "json_line", "listed", "put", "put_json", "raise_gone", "say", "styled"]
+__all__ = [
+    "OutputFailed",
+    "OutputGone",
+    "json_line",
+    "listed",
+    "put",
+    "put_json",
+    "raise_unwritten",
+    "say",
+    "styled",
+]
 
 
 class OutputGone(Exception):
     """Nobody reads our output any more: a pipe's reader has ended, or the terminal has."""
 
 
+class OutputFailed(Exception):
+    """Our output cannot be written: the disk is full, say. The text tells."""
+
+
 def put(line: str) -> None:
-    """Write a line to stdout. Raises OutputGone."""
+    """Write a line to stdout. Raises OutputGone and OutputFailed."""
     data = memoryview((line + "\n").encode(errors="surrogateescape"))
     try:
         while data:
             data = data[os.write(1, data) :]
     except OSError as error:
-        raise_gone(error)
+        raise_unwritten(error)
 
 
-def raise_gone(error: OSError) -> NoReturn:
-    """Raise OutputGone for an error in writing that means it, else the error itself."""
+def raise_unwritten(error: OSError) -> NoReturn:
+    """Raise what an error in writing our output means: OutputGone or OutputFailed."""
     if error.errno in (errno.EPIPE, errno.EIO):  # EIO: the terminal
         raise OutputGone from None
-    raise error
+    raise OutputFailed(f"writing its output: {error.strerror}") from None
 
 
 def put_json(value: object) -> None:
-    """Write a value to stdout as one line of JSON. Raises OutputGone."""
+    """Write a value to stdout as one line of JSON. Raises as `put` does."""
     put(json_line(value)[:-1])
 
 

@@ -1,13 +1,16 @@
 """The frame: what is imported when, help, usage errors."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.cli.programs import RunningNode, execnode
 from tests.locate import SHELL_WORDS
+from tests.locate import execnode as execnode_words
 
 VERBS = ("serve", "run", "ps", "attach", "logs", "kill", "mcp", "policy", "doctor", "completion")
 
@@ -159,3 +162,73 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     )
     assert program.stdout in (b"0\n", b"141\n")  # it may have written all before
     assert program.stderr == b""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["completion", "bash"],
+        ["sandbox", "--profile", "read-only", "--explain"],
+        ["serve", "--listen", "unix://{folder}/node.sock"],
+        ["ps"],
+        ["run", "--detach", "true"],
+        ["logs", "{ref}"],
+    ],
+)
+def test_a_full_disk_is_an_error_in_one_line(
+    node: RunningNode, socket_dir: Path, args: list[str]
+) -> None:
+    ref = node.detached("echo", "kept")
+    words = [word.format(folder=socket_dir, ref=ref) for word in args]
+    with Path("/dev/full").open("wb") as full_disk:
+        done = into(full_disk.fileno(), *words, env=node.env)
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"error: writing its output: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("args", [["ps", "--all"], ["serve", "--listen", "unix://{folder}/n.sock"]])
+def test_a_reader_that_has_left_is_code_141(
+    node: RunningNode, socket_dir: Path, args: list[str]
+) -> None:
+    unread, written = os.pipe()
+    os.close(unread)
+    try:
+        done = into(written, *(word.format(folder=socket_dir) for word in args), env=node.env)
+    finally:
+        os.close(written)
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert not any(socket_dir.iterdir())
+
+
+def into(stdout: int, *args: str, env: dict[str, str]) -> "subprocess.CompletedProcess[bytes]":
+    """Run the command with its stdout there."""
+    return subprocess.run(
+        execnode_words(*args),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **env},
+        timeout=60,
+        check=False,
+    )
+
+
+def test_ctrl_c_before_anything_has_begun_is_no_traceback() -> None:
+    program = """
+import signal, sys
+
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "execnode.cli.app":
+            signal.raise_signal(signal.SIGINT)
+
+from execnode.cli import main
+sys.meta_path.insert(0, Interrupts())
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, b"")
