@@ -106,5 +106,5 @@ def _usage_failure(error: click.ClickException) -> Failure:
         path = context.command_path
     else:  # click's parser does not always say
         path = " ".join(["execnode", *(word for word in sys.argv[1:2] if word in _VERBS)])
-    message = error.format_message()
+    message = " ".join(error.format_message().split())  # click spreads choices over lines
     return Failure(message[:1].lower() + message[1:].rstrip("."), f"see {path} --help", USAGE)

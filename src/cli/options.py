@@ -153,7 +153,7 @@ def node_options(function: _F) -> _F:
             envvar="EXECNODE_TOKEN_FILE",
             show_envvar=True,
             metavar="FILE",
-            help="The token that a tcp node asks for.",
+            help="The token that a tcp, ws or wss node asks for.",
         ),
         click.option(
             "--node",
@@ -161,7 +161,8 @@ def node_options(function: _F) -> _F:
             envvar="EXECNODE_NODE",
             show_envvar=True,
             metavar="URL",
-            help="The node: unix:///path.sock, tcp://HOST:PORT, or stdio:COMMAND ARG...",
+            help="The node: unix:///path.sock, tcp://HOST:PORT, ws://HOST:PORT, wss://HOST:PORT or "
+            "stdio:COMMAND ARG...",
         ),
     ):
         function = option(function)

@@ -1,6 +1,5 @@
 """The node that a verb talks to, and the process on it that a REF names."""
 
-import errno
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
-from execnode.client.errors import ProtocolError, RpcError, Unsupported
+from execnode.client.errors import ProtocolError, Unsupported
 from execnode.client.node import Node, ProcessInfo, connect
 
 from .failure import FAILED, USAGE, Failure
@@ -80,19 +79,9 @@ class Target(NamedTuple):
 
     def failure(self, error: Exception, code: int) -> Failure:
         """What to say when there is no node to talk to."""
-        if isinstance(error, ValueError):
-            return Failure(str(error), code=USAGE)
-        if isinstance(error, RpcError):
-            hint = "give its token with --token-file" if "authToken" in error.message else None
-            return Failure(f"{self.url}: {error.message}", hint, code)
-        if self.token_file and isinstance(error, OSError) and error.filename == self.token_file:
-            return Failure(f"--token-file {self.token_file}: {error.strerror}", code=code)
-        hint = None
-        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            hint = f"is it running? to start it: execnode serve --listen {self.url}"
-        elif isinstance(error, PermissionError):
-            hint = "the socket is for the user who started the node"
-        return Failure(f"no node at {self.url}: {_sentence(error)}", hint, code)
+        from .unreached import unreached  # late: mostly there is one
+
+        return unreached(self.url, self.token_file, error, code)
 
 
 def required(url: str | None, token_file: str | None) -> Target:
@@ -144,10 +133,3 @@ def complete_ref(url: str | None, token_file: str | None, incomplete: str) -> li
         for each in processes
         if each.ref.startswith(incomplete)
     ]
-
-
-def _sentence(error: Exception) -> str:
-    number = error.errno if isinstance(error, OSError) else None
-    if number is not None and number in errno.errorcode:
-        return os.strerror(number)
-    return str(error) or type(error).__name__

@@ -20,12 +20,13 @@ from execnode.server.node import serve as run_node
 
 from .failure import Failure
 from .places import default_socket, default_token_file, make_private
-from .tell import OutputFailed, OutputGone, put, say, styled
+from .tell import OutputFailed, OutputGone, listed, put, say, styled
 from .tokens import load_or_make
 from .web import check_together, web_settings
 
 __all__ = ["serve"]
 
+_MIN_FRAME = 1 << 16
 _MAX_FRAME = (1 << 32) - 1  # the length before a frame has 4 bytes
 
 
@@ -100,6 +101,8 @@ def _settings(addresses: Sequence[Address], options: Mapping[str, Any]) -> NodeS
     )
     kinds = {address.kind for address in addresses}
     check_together(kinds, options)
+    if options["max_frame"] < _MIN_FRAME:
+        raise click.UsageError("--max-frame: at least 64K, for what clients begin with")
     token = _token(kinds, options)
     sandboxes = SandboxSettings(accept_missing=options["accept_missing"])
     return NodeSettings(
@@ -131,8 +134,7 @@ def _token(kinds: Set[str], options: Mapping[str, Any]) -> str | None:
         make_private(path.parent)
     token, made = load_or_make(path)
     if made or not file:
-        names = " and ".join(sorted(asked))
-        say(f"execnode: {names} clients need the token in {path} (--token-file)")
+        say(f"execnode: {listed(sorted(asked))} clients need the token in {path} (--token-file)")
     return token
 
 

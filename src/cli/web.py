@@ -1,6 +1,7 @@
 """Who may open a WebSocket, as `execnode serve` is told."""
 
 import hashlib
+import re
 import ssl
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
@@ -29,6 +30,8 @@ _OF_MODE = {
     ),
 }
 _SKEW_SECONDS = 30
+# RFC 6454, section 6.2, as browsers write it: in lower case, without a path.
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
 def web_settings(kinds: Set[str], token: str | None, options: Mapping[str, Any]) -> WebSettings:
@@ -60,6 +63,9 @@ def check_together(kinds: Set[str], options: Mapping[str, Any]) -> None:
         raise click.UsageError("--tls-cert is for --listen wss://")
     if options["tls_key"] and not options["tls_cert"]:
         raise click.UsageError("--tls-key goes with --tls-cert")
+    for origin in options["origins"]:
+        if not _ORIGIN.fullmatch(origin):
+            raise click.UsageError(f"--allow-origin {origin}: an origin is SCHEME://HOST[:PORT]")
 
 
 def _flag(name: str) -> str:
@@ -100,9 +106,19 @@ def _authenticate(
 
 def _tls(options: Mapping[str, Any]) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    files = [file for file in (options["tls_cert"], options["tls_key"]) if file]
+    for file in files:
+        try:
+            with Path(file).open("rb"):
+                pass
+        except OSError as error:  # which file it is, OpenSSL does not say
+            raise Failure(f"{file}: {error.strerror}") from None
     try:
         context.load_cert_chain(options["tls_cert"], options["tls_key"])
-    except (OSError, ssl.SSLError) as error:
-        files = " and ".join(filter(None, (options["tls_cert"], options["tls_key"])))
-        raise Failure(f"no certificate and key in {files}: {error}") from None
+    except ssl.SSLError as error:
+        why = f": {error.reason.replace('_', ' ').lower()}" if error.reason else ""
+        raise Failure(
+            f"no certificate and its key in {' and '.join(files)}{why}",
+            "PEM: the chain in --tls-cert; the key in --tls-key, or in the same file",
+        ) from None
     return context

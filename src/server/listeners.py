@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pwd
@@ -148,7 +149,8 @@ async def listen(address: Address) -> list[Listener]:
     try:
         listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=_BACKLOG)
     except OSError as error:
-        raise ListenError(f"{address.kind}://{address.host}:{address.port}: {error}") from None
+        url = f"{address.kind}://{_host_port(address.host, address.port)}"
+        raise ListenError(f"{url}: {_why(error)}") from None
     return [_listener(address.kind, each.socket) for each in listeners]
 
 
@@ -159,7 +161,7 @@ def _check_stdio() -> None:
             poll.register(0)
         except OSError as error:
             raise ListenError(
-                f"stdio: standard input has to be a pipe, a socket or a terminal: {error}"
+                f"stdio: standard input has to be a pipe, a socket or a terminal: {_why(error)}"
             ) from None
 
 
@@ -182,8 +184,7 @@ def _listen_unix(path: Path) -> Listener:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        hint = "; the path of a Unix socket has at most 107 bytes" if error.errno is None else ""
-        raise ListenError(f"{url}: {error}{hint}") from None
+        raise ListenError(f"{url}: {_why(error)}") from None
     finally:
         os.umask(before)
     return Listener("unix", url, trio.socket.from_stdlib_socket(sock), path)
@@ -196,7 +197,7 @@ def _remove_stale(path: Path, url: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ListenError(f"{url}: {error}") from None
+        raise ListenError(f"{url}: {_why(error)}") from None
     if not stat.S_ISSOCK(kind):
         raise ListenError(f"{url}: there is something else than a socket; choose another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -209,8 +210,19 @@ def _remove_stale(path: Path, url: str) -> None:
         except BlockingIOError:  # somebody listens, if slowly
             pass
         except OSError as error:
-            raise ListenError(f"{url}: {error}") from None
+            raise ListenError(f"{url}: {_why(error)}") from None
     raise ListenError(f"{url}: another node listens there already")
+
+
+def _why(error: OSError) -> str:
+    """The cause in words, and what to do about it where that is not plain."""
+    if error.errno is None:  # Python's own
+        return f"{error}; the path of a Unix socket has at most 107 bytes"
+    advice = {
+        errno.EADDRINUSE: "; choose another port, or 0 for any that is free",
+        errno.ENOENT: "; make its folder first",
+    }
+    return f"{error.strerror}{advice.get(error.errno, '')}"
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

@@ -131,6 +131,13 @@ def test_without_a_verb_the_help_is_shown_as_a_usage_error() -> None:
         (["serve", "--listen", "http://x"], "expected ws://", "see execnode serve --help"),
         (["serve", "--ws-issuer", "me"], "--ws-issuer goes with", "see execnode serve --help"),
         (["serve", "--listen", "wss://x:0"], "--tls-cert FILE", "see execnode serve --help"),
+        (
+            ["serve", "--listen", "ws://127.0.0.1:0", "--allow-origin", "https://tools.example/"],
+            "an origin is SCHEME://HOST[:PORT]",
+            "see execnode serve --help",
+        ),
+        (["serve", "--max-frame", "1K"], "--max-frame: at least 64K", "see execnode serve --help"),
+        (["completion"], "missing argument '{bash|zsh|fish}'", "see execnode completion --help"),
         (["ps"], "no node was named", "execnode serve"),
         (["attach", "x"], "no node was named", "execnode serve"),
         (["kill", "x"], "no node was named", "execnode serve"),

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -57,13 +58,44 @@ def test_every_url_is_a_line_in_order(program: type[Program], socket_dir: Path) 
     assert [node.line(), node.line()] == urls[1:]
 
 
-@pytest.mark.parametrize("url", ["unix:///no/such/folder/node.sock", "tcp://192.0.2.1:1"])
-def test_what_cannot_be_bound_is_one_line(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("unix:///no/such/folder/node.sock", "No such file or directory; make its folder first"),
+        ("tcp://192.0.2.1:1", "Cannot assign requested address"),
+    ],
+)
+def test_what_cannot_be_bound_is_one_line(url: str, why: str) -> None:
     done = execnode("serve", "--listen", url, "--auth", "none")
     assert (done.returncode, done.stdout) == (1, b"")
     errors = [line for line in done.stderr.decode().splitlines() if "warning" not in line]
     assert len(errors) == 1
-    assert errors[0].startswith(f"error: {url}: ")
+    assert errors[0] == f"error: {url}: {why}"
+
+
+def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"ws://127.0.0.1:{taken.getsockname()[1]}"
+        done = execnode("serve", "--listen", url, "--auth", "none")
+    assert done.returncode == 1
+    said = f"error: {url}: Address already in use; choose another port, or 0 for any that is free"
+    assert done.stderr.decode().splitlines()[-1] == said
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "why"),
+    [
+        ("none", "text", "{folder}/none: No such file or directory"),
+        ("text", "none", "{folder}/none: No such file or directory"),
+        ("text", "text", "no certificate and its key in {folder}/text and {folder}/text"),
+    ],
+)
+def test_a_certificate_that_is_none_is_told(tmp_path: Path, cert: str, key: str, why: str) -> None:
+    (tmp_path / "text").write_text("nothing of the kind")
+    files = ["--tls-cert", f"{tmp_path}/{cert}", "--tls-key", f"{tmp_path}/{key}"]
+    done = execnode("serve", "--listen", "wss://127.0.0.1:0", "--auth", "none", *files)
+    assert done.returncode == 1
+    assert f"error: {why.format(folder=tmp_path)}" in done.stderr.decode().splitlines()
 
 
 def test_two_nodes_do_not_share_a_socket(node: RunningNode) -> None:
