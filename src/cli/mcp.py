@@ -1,6 +1,7 @@
 """Offering tools to agents, as `execnode mcp` is told to."""
 
 import logging
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -73,6 +74,8 @@ def _settings(order: Order, target: Target) -> Settings:
             )
         if not order.files:
             raise click.UsageError(f"{option} is for asking, and there are no --rules to ask about")
+        if shutil.which(value) is None:
+            raise Failure(f"{option} {value}: there is no program that can be executed")
     return Settings(
         rules=load(order.files) if order.files else None,
         unmatched=Decision[order.unmatched.upper()],
@@ -97,7 +100,9 @@ def _place(order: Order) -> Place | None:
     try:
         place = parse_place(order.listen)
     except ValueError as error:
-        raise click.UsageError(f"--listen {error}") from None
+        said = str(error)  # Python's own words do not name it
+        named = said if order.listen in said else f"{order.listen}: {said}"
+        raise click.UsageError(f"--listen {named}") from None
     if not place.is_loopback and order.auth_token_file is None:
         raise click.UsageError(
             f"--listen {order.listen}: whoever connects there runs commands as this user; give "

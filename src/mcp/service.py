@@ -72,6 +72,12 @@ def make_server(rooms: Rooms) -> Server[Any]:
     )
 
 
+def _wrong(error: ValidationError) -> str:
+    """What is wrong, without the types and addresses that mean nothing to a client."""
+    parts = ((".".join(map(str, each["loc"])), each["msg"]) for each in error.errors())
+    return "; ".join(f"{place}: {said}" if place else said for place, said in parts)
+
+
 async def _call(
     rooms: Rooms, context: Context, params: CallToolRequestParams
 ) -> CallToolResult | InputRequiredResult:
@@ -82,7 +88,7 @@ async def _call(
         try:
             desk, work = _order(room.commands, params)
         except ValidationError as error:
-            return failed(f"Wrong arguments for {params.name}: {error}")
+            return failed(f"Wrong arguments for {params.name}: {_wrong(error)}")
         call = room.begin(desk, work)
     session = context.session
     nobody = rooms.settings.without_elicitation

@@ -70,6 +70,7 @@ def test_with_a_token_only_those_get_in_who_show_it(tmp_path: Path) -> None:
         (["--listen", "http://0.0.0.0:1", "--auth-token-file", "/t"], "with --allow-host"),
         (["--listen", "ftp://127.0.0.1:1"], "not like http://"),
         (["--listen", "http://127.0.0.1"], "has no port"),
+        (["--listen", "http://127.0.0.1:99999"], "--listen http://127.0.0.1:99999: Port out of"),
         (["--allow-host", "x"], "for --listen"),
         (["--bash", "/bin/bash"], "no --rules to ask about"),
         (["--execve", "/w", "--node", "unix:///x", "--rules", "/r"], "does not go with --node"),
@@ -90,6 +91,15 @@ def test_rules_and_nodes_that_are_not_there_are_told(tmp_path: Path) -> None:
     done = execnode("mcp", "--node", f"unix://{tmp_path}/none")
     assert (done.returncode, done.stdout) == (1, b"")
     assert "no node at" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("option", ["--bash", "--execve"])
+def test_a_program_that_is_none_is_told_before_anything_is_run(option: str, tmp_path: Path) -> None:
+    (tmp_path / "rules").write_text("")
+    done = execnode("mcp", "--rules", str(tmp_path / "rules"), option, str(tmp_path / "none"))
+    assert (done.returncode, done.stdout) == (1, b"")
+    said = f"error: {option} {tmp_path}/none: there is no program that can be executed\n"
+    assert done.stderr.decode() == said
 
 
 def test_it_ends_when_its_standard_input_does() -> None:
