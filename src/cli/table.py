@@ -12,11 +12,16 @@ __all__ = ["Cell", "show"]
 Cell = str | tuple[str, str]
 """Text, or text and its style in rich's words; styles are for terminals only."""
 
+# Characters that the last column needs at a terminal, cut or wrapped.
+_MIN_CUT = 12
+_MIN_WRAPPED = 40
+
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, wrap: bool = False) -> None:
     """Print rows under their columns to stdout.
 
     Where a terminal is too narrow, the last column is cut, or with `wrap` goes on below itself.
+    Where it has no room for that column, rows are lines without columns.
     """
     if os.isatty(1):
         _show_rich(columns, rows, wrap)
@@ -34,17 +39,30 @@ def _show_rich(columns: Sequence[str], rows: Sequence[Sequence[Cell]], wrap: boo
     from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    room = console.width
-    for index, column in enumerate(columns[:-1]):
-        width = max(cell_len(text) for text in (column, *(_text(row[index]) for row in rows)))
-        table.add_column(column, no_wrap=True, width=width)
-        room -= width + 2
     overflow: Literal["fold", "ellipsis"] = "fold" if wrap else "ellipsis"
-    table.add_column(columns[-1], no_wrap=not wrap, overflow=overflow, max_width=max(room, 8))
-    for row in rows:
-        table.add_row(*(Text(_text(c), style="" if isinstance(c, str) else c[1]) for c in row))
+    texts = [[Text(_text(cell), style=_style(cell)) for cell in row] for row in rows]
+    widths = [
+        max(cell_len(text) for text in (column, *(row[index].plain for row in texts)))
+        for index, column in enumerate(columns[:-1])
+    ]
+    room = console.width - sum(width + 2 for width in widths)
+    if room < (_MIN_WRAPPED if wrap else _MIN_CUT):
+        for row in texts:
+            if not wrap:
+                row[-1].truncate(console.width, overflow=overflow)
+            console.print(Text("  ").join(cell for cell in row if cell.plain), overflow="fold")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for column, width in zip(columns[:-1], widths, strict=True):
+        table.add_column(column, no_wrap=True, width=width)
+    table.add_column(columns[-1], no_wrap=not wrap, overflow=overflow, max_width=room)
+    for row in texts:
+        table.add_row(*row)
     console.print(table)
+
+
+def _style(cell: Cell) -> str:
+    return "" if isinstance(cell, str) else cell[1]
 
 
 def _text(cell: Cell) -> str:
