@@ -154,6 +154,7 @@ async def _until_told(
 @asynccontextmanager
 async def _environment(target: Target) -> AsyncIterator[Environment]:
     """Where commands run. Raises Failure."""
+    gone: Failure | None = None
     async with AsyncExitStack() as stack:
         if target.url is None:
             context = Environment.local()
@@ -165,4 +166,11 @@ async def _environment(target: Target) -> AsyncIterator[Environment]:
             environment = await stack.enter_async_context(context)
         except (OSError, ProtocolError, ValueError) as error:
             raise target.failure(error, FAILED) from None
-        yield environment
+        try:
+            environment.exec.cwd  # noqa: B018 (all commands begin there)
+        except FileNotFoundError as error:
+            gone = Failure(f"the working folder: {error.strerror}")
+        else:
+            yield environment
+    if gone is not None:
+        raise gone  # out of the task groups, which would wrap it

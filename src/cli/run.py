@@ -108,13 +108,14 @@ async def _detach(order: Order, target: Target) -> int:
 
 async def _start(node: Node, order: Order, *, stdin: bool) -> Process:
     """Start the command. Raises Failure with the exit code that a shell would give."""
+    folder = _folder(order, node)
     try:
         process = await node.start(
             order.argv,
-            cwd=None if order.cwd is None else os.path.join(node.cwd, order.cwd),  # noqa: PTH118
+            cwd=folder,
             env={} if order.clear_env else None,
             extra_env=_variables(order),
-            sandbox=_sandbox(order, node),
+            sandbox=_sandbox(order, folder),
             limits=_limits(order),
             rlimits=dict(order.rlimits) or None,
             timeout=order.timeout,
@@ -154,7 +155,17 @@ def _limits(order: Order) -> Limits | None:
         raise Failure(wrong, code=USAGE) from None
 
 
-def _sandbox(order: Order, node: Node) -> SandboxContext | None:
+def _folder(order: Order, node: Node) -> str:
+    """The command's working folder. Raises Failure when there is none to begin at."""
+    if order.cwd is not None and os.path.isabs(order.cwd):  # noqa: PTH117 (the node's paths)
+        return order.cwd
+    try:
+        return os.path.join(node.cwd, order.cwd) if order.cwd else node.cwd  # noqa: PTH118
+    except FileNotFoundError as error:
+        raise Failure(str(error.strerror), "name another with --cwd", NOT_RUN) from None
+
+
+def _sandbox(order: Order, folder: str) -> SandboxContext | None:
     """--sandbox. Raises Failure for a file that has none."""
     match order.sandbox:
         case None:
@@ -162,7 +173,7 @@ def _sandbox(order: Order, node: Node) -> SandboxContext | None:
         case "read-only":
             return Sandbox.read_only()
         case "workspace-write":
-            return Sandbox.workspace_write(os.path.join(node.cwd, order.cwd or node.cwd))  # noqa: PTH118
+            return Sandbox.workspace_write(folder)
         case file:
             return _read_sandbox(file)
 

@@ -51,21 +51,32 @@ def sandbox(words: tuple[str, ...], options: dict[str, Any]) -> int:
     profile = _profile(options)
     if said and (options["explain"] or (profile is not None and not named)):
         raise _usage(f"{said[0]} has no place here: a profile says all", "put it into the profile")
+    if not options["argv"] and not options["explain"]:
+        raise _usage("there is no command", "it comes after --")
     if profile is None or said:
         if options["explain"]:
             raise _usage("there is no profile to explain", "give --profile or --profile-file")
         return _become([os.fsencode(word) for word in words])
-    cwd = os.path.abspath(options["cwd"] or os.curdir)  # noqa: PTH100 (it may have links)
+    cwd = _cwd(options["cwd"])
     context = _context(profile, cwd, options["workspaces"])
     plan = _plan(context, os.fsencode(cwd))
     if options["explain"]:
         put(json.dumps(_told(plan), indent=2))
         return 0
-    if not options["argv"]:
-        raise _usage("there is no command", "it comes after --")
     command = [os.fsencode(word) for word in options["argv"]]
     options["isolate"] |= context.isolate
     return _become([*_beside(options), *plan.helper_options(), b"--", *command])
+
+
+def _cwd(given: str | None) -> str:
+    """Where to start: an absolute path, which may have links. Raises Failure if it is no folder."""
+    try:
+        cwd = os.path.abspath(given or os.curdir)  # noqa: PTH100 (it may have links)
+        os.stat(cwd + "/")  # noqa: PTH116
+    except OSError as error:
+        place = given or "the working folder"
+        raise Failure(f"{place}: {error.strerror}", "name another with --cwd", NOT_RUN) from None
+    return cwd
 
 
 def _usage(message: str, hint: str) -> Failure:

@@ -1,5 +1,6 @@
 """A node, as its user holds it: processes to start, list and attach to."""
 
+import errno
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -116,7 +117,6 @@ class Node(Runner[Process]):
         """The node's files."""
         self.http = Http(session)
         """HTTP from the node's place in the network."""
-        self._cwd = os.fsdecode(parse_path_uri(session.info.cwd or "file:///"))
 
     @property
     def info(self) -> EnvironmentInfo:
@@ -125,8 +125,14 @@ class Node(Runner[Process]):
 
     @property
     def cwd(self) -> str:
-        """The node's own working folder, where programs run unless told otherwise."""
-        return self._cwd
+        """The node's own working folder, where programs run unless told otherwise.
+
+        Raises FileNotFoundError when it was removed: another in its place would be a guess.
+        """
+        told = self.info.cwd
+        if not told:
+            raise FileNotFoundError(errno.ENOENT, "the node's working folder was removed")
+        return os.fsdecode(parse_path_uri(told))
 
     @property
     def session_id(self) -> str:
@@ -165,11 +171,13 @@ class Node(Runner[Process]):
 
         Raises StartError (an OSError of the class that its errno calls for), RpcError for what the
         node refuses (Unsupported for an option that it does not know), ValueError for a relative
-        `cwd`, SessionLost. Cancelling is safe: then nothing is left running.
+        `cwd`, FileNotFoundError for none where the node's own was removed, SessionLost. Cancelling
+        is safe: then nothing is left running.
         """
         arguments = [os.fspath(argument) for argument in argv]
         processes = self._processes
-        params = start_params(processes.new_process_id(), arguments, self.cwd, **options)
+        folder = self.cwd if (given := options.get("cwd")) is None else os.fsdecode(given)
+        params = start_params(processes.new_process_id(), arguments, folder, **options)
         for capability, member in needs(params):
             self._session.require(capability, f"such option of a start: {member}")
         command = " ".join(map(os.fsdecode, arguments))
@@ -178,7 +186,6 @@ class Node(Runner[Process]):
         try:
             started = await processes.start(params, channel)
         except RpcError as exc:
-            folder = os.fsdecode(options.get("cwd") or self.cwd)
             error = start_error(exc, os.fsdecode(arguments[0]), folder)
             if error is None:
                 raise

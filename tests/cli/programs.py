@@ -35,6 +35,7 @@ __all__ = [
     "alive",
     "eventually",
     "execnode",
+    "from_removed_folder",
     "lines",
 ]
 
@@ -78,6 +79,19 @@ def execnode(
         timeout=PATIENCE * 2,
         check=False,
         **options,
+    )
+
+
+def from_removed_folder(*args: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run it to its end, without input, in a working folder that is no more."""
+    enter = ["/bin/sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', tempfile.mkdtemp(prefix="xn-")]
+    return subprocess.run(
+        [*enter, *_command(args)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=_environment(None),
+        timeout=PATIENCE * 2,
+        check=False,
     )
 
 

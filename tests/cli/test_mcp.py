@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cli.programs import Program, alive, eventually, execnode
+from tests.cli.programs import Program, alive, eventually, execnode, from_removed_folder
 
 HELLO = (
     '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18",'
@@ -91,6 +91,12 @@ def test_rules_and_nodes_that_are_not_there_are_told(tmp_path: Path) -> None:
     done = execnode("mcp", "--node", f"unix://{tmp_path}/none")
     assert (done.returncode, done.stdout) == (1, b"")
     assert "no node at" in done.stderr.decode()
+
+
+def test_a_working_folder_that_was_removed_is_told() -> None:
+    done = from_removed_folder("mcp", "--sandbox", "workspace-write")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"error: the working folder: No such file or directory\n"
 
 
 @pytest.mark.parametrize("option", ["--bash", "--execve"])

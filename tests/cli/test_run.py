@@ -21,6 +21,7 @@ from tests.cli.programs import (
     alive,
     eventually,
     execnode,
+    from_removed_folder,
     lines,
 )
 from tests.locate import SHELL_WORDS
@@ -177,6 +178,17 @@ def test_a_relative_folder_begins_at_the_nodes_own(where: list[str], tmp_path: P
     (tmp_path / "deep").mkdir()
     done = execnode("run", "--cwd", "deep", "pwd", cwd=tmp_path, env=_PATHS)
     assert done.stdout.decode() == f"{tmp_path}/deep\n"
+
+
+@pytest.mark.parametrize("sandbox", [(), ("--sandbox", "workspace-write")])
+def test_no_other_folder_takes_the_place_of_one_that_was_removed(sandbox: tuple[str, ...]) -> None:
+    for folder in ((), ("--cwd", "below")):
+        done = from_removed_folder("run", *sandbox, *folder, "pwd")
+        error, hint = done.stderr.decode().splitlines()
+        assert (done.returncode, done.stdout) == (125, b"")
+        assert error == "error: the node's working folder was removed"
+        assert hint == "hint: name another with --cwd"
+    assert from_removed_folder("run", *sandbox, "--cwd", "/usr", "pwd").stdout == b"/usr\n"
 
 
 _PATHS = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

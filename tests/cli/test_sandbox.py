@@ -12,7 +12,7 @@ import pytest
 
 from execnode.cli.verbs.sandbox import command
 from execnode.engine.programs import HELPER
-from tests.cli.programs import execnode
+from tests.cli.programs import execnode, from_removed_folder
 
 pytestmark = pytest.mark.usefixtures("outside_tmp")
 
@@ -137,6 +137,7 @@ def test_a_plan_is_explained_and_nothing_run(outside_tmp: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ([], "there is no command"),
         (["ls"], "a command comes after --"),
         (["--read"], "--read"),
         (["--profile", "none-such", "--", "ls"], "there is no profile none-such"),
@@ -154,6 +155,23 @@ def test_wrong_usage_is_told(words: list[str], said: str) -> None:
     done = sandbox(*words)
     assert done.returncode == 2
     assert said in done.stderr.decode()
+
+
+@pytest.mark.parametrize("cwd", ["none", "file", "file/below"])
+@pytest.mark.parametrize("profile", ["workspace-write", '{"type": "read-only"}'])
+def test_a_folder_that_is_none_is_an_error(tmp_path: Path, profile: str, cwd: str) -> None:
+    (tmp_path / "file").touch()
+    done = sandbox("--profile", profile, "--cwd", str(tmp_path / cwd), "--", "pwd")
+    error, hint = done.stderr.decode().splitlines()
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert error.startswith(f"error: {tmp_path / cwd}: No")
+    assert hint == "hint: name another with --cwd"
+
+
+def test_a_folder_that_was_removed_is_an_error() -> None:
+    done = from_removed_folder("sandbox", "--profile", "workspace-write", "--", "pwd")
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert done.stderr.startswith(b"error: the working folder: No such file or directory\n")
 
 
 def test_what_cannot_be_run_has_the_usual_codes() -> None:

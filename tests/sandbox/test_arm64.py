@@ -65,8 +65,7 @@ def test_the_helper_explains_itself(helper: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "unknown option --bad" in done.stderr
-    assert "usage: execnode-linux-sandbox" in done.stderr
+    assert "--bad: unknown option" in done.stderr
 
 
 @emulated

@@ -286,6 +286,30 @@ def test_cwd(world: World) -> None:
     assert hidden.stdout == "/\n"
 
 
+@pytest.mark.parametrize(("name", "said"), [("none", "No such file"), ("file", "Not a directory")])
+def test_a_cwd_that_is_no_folder_is_an_error(world: World, name: str, said: str) -> None:
+    world.make("ws/file")
+    folder = world.workspace / name
+    for options in (READ_ONLY, ["--profile", "workspace-write"], ["--profile", "full-access"]):
+        done = world.shell([*options, "--cwd", folder], "pwd")
+        assert (done.returncode, done.stdout) == (125, "")
+        assert f"chdir: {folder}: {said}" in done.stderr
+
+
+def test_the_root_does_not_become_the_workspace_when_the_cwd_was_removed(world: World) -> None:
+    enter = 'cd "$1" && rmdir "$1" && '
+    command = 'exec -a execnode-linux-sandbox "$0" --profile workspace-write -- true'
+    gone = world.workspace / "gone"
+    gone.mkdir()
+    os.chown(gone, world.uid, world.uid)
+    done = subprocess.run(
+        ["/bin/bash", "-c", enter + command, world.helper, gone],
+        capture_output=True, text=True, **world.user,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "the working folder was removed" in done.stderr
+
+
 def test_descriptors_are_not_passed_on(world: World) -> None:
     with Path("/etc/passwd").open() as file:
         done = world.run(READ_ONLY, "ls", "/proc/self/fd", pass_fds=[file.fileno()])
@@ -410,9 +434,12 @@ def test_mistakes_are_explained(world: World, words: list[str]) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    first, usage, *_ = done.stderr.splitlines()
+    first, *rest = done.stderr.splitlines()
     assert first.startswith("execnode-linux-sandbox: ")
-    assert usage.startswith("usage: ")
+    if words:
+        assert rest == ["hint: see execnode-linux-sandbox --help"]
+    else:
+        assert rest[0].startswith("usage: ")
 
 
 def test_help_is_no_mistake(world: World) -> None:

@@ -212,6 +212,8 @@ static const char *expand_profile(struct collected *all)
     }
     if (strcmp(profile, "workspace-write") != 0)
         return NULL;
+    if (!all->workspace_count && !all->options->cwd) /* the root in its place would let everything be changed */
+        return "the working folder was removed; name a workspace with --workspace or --cwd";
     if (!all->workspace_count)
         all->workspaces[all->workspace_count++] = all->options->cwd;
     bool added = add_root_with_protected_names(paths, "/tmp");
@@ -244,10 +246,12 @@ const char *options_parse(int argc, char **argv, struct options *options)
     const char *wrong = read_words(argc, argv, &all);
     if (wrong)
         return wrong;
-    if (!options->cwd && !(options->cwd = getcwd(NULL, 0)))
-        options->cwd = "/"; /* it was removed */
+    if (!options->cwd)
+        options->cwd = getcwd(NULL, 0); /* NULL: it was removed */
     if ((wrong = expand_profile(&all)) || (wrong = decide_network(&all)))
         return wrong;
+    if (!options->cwd)
+        options->cwd = "/";
     for (const char *const *path = plan_minimal; all.minimal && *path; path++)
         if (!path_list_add(&all.paths, (struct written){*path, ACCESS_READ, false}))
             return "out of memory";

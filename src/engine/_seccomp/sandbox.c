@@ -53,6 +53,8 @@ static int failed(const struct options *options, const char *stage, int error)
     return EXIT_FAILED;
 }
 
+static const char SEE_HELP[] = "hint: see execnode-linux-sandbox --help\n";
+
 static int not_executed(const struct options *options, int error)
 {
     char text[300];
@@ -272,6 +274,19 @@ static bool has_a_folder(void)
     return false;
 }
 
+/* Whether there is the folder to start in.  Where it is there and cannot be seen inside, the program starts in the root. */
+static bool has_folder(const struct options *options)
+{
+    char text[300];
+    struct stat found;
+    int error = stat(options->cwd, &found) < 0 ? errno : S_ISDIR(found.st_mode) ? 0 : ENOTDIR;
+    if (error != ENOENT && error != ENOTDIR)
+        return true;
+    snprintf(text, sizeof text, "%.200s: %s", options->cwd, strerror(error));
+    report(options, "chdir", error, text);
+    return false;
+}
+
 int sandbox_run(int argc, char **argv, const struct task *task)
 {
     struct options options;
@@ -279,7 +294,7 @@ int sandbox_run(int argc, char **argv, const struct task *task)
     options.task = task;
     if (wrong) {
         report(&options, "options", EINVAL, wrong);
-        return options.status_fd >= 0 ? EXIT_USAGE : usage(options_usage);
+        return options.status_fd >= 0 ? EXIT_USAGE : usage(argc > 1 ? SEE_HELP : options_usage);
     }
     size_t count = 0;
     while (options.command[count])
@@ -290,6 +305,8 @@ int sandbox_run(int argc, char **argv, const struct task *task)
     memcpy(words, options.command, count * sizeof *words);
     if (options.arg0)
         words[0] = (char *)options.arg0;
+    if (!has_folder(&options))
+        return EXIT_FAILED;
     if (!options.unrestricted && has_a_folder())
         return failed(&options, "stdio", EISDIR);
     if (!options.unrestricted)

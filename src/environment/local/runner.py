@@ -26,7 +26,7 @@ class LocalRunner(Runner[LocalHandle]):
 
     @property
     def cwd(self) -> str:
-        """The working folder of this program."""
+        """The working folder of this program. Raises FileNotFoundError when it was removed."""
         return os.getcwd()  # noqa: PTH109
 
     async def start(
@@ -42,11 +42,11 @@ class LocalRunner(Runner[LocalHandle]):
             sd_listen_fds(3) finds; they stay open here. Only where there is no wire between.
         """
         arguments = [os.fspath(argument) for argument in argv]
-        params = start_params(next(self._ids), arguments, self.cwd, **options)
+        folder = self.cwd if (given := options.get("cwd")) is None else os.fsdecode(given)
+        params = start_params(next(self._ids), arguments, folder, **options)
         try:
             process = await self._execs.start_confined(params, self._shell, inherit=inherit)
         except RpcError as exc:
-            folder = os.fsdecode(options.get("cwd") or self.cwd)
             error = start_error(exc, os.fsdecode(arguments[0]), folder)
             if error is None:
                 raise
