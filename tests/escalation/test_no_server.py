@@ -17,7 +17,7 @@ def test_without_a_server_nothing_runs(tmp_path: Path, number: str | None) -> No
         [WRAPPER, "/bin/touch", "touch", tmp_path / "ran"], env=env, capture_output=True
     )
     assert (done.returncode, done.stdout) == (125, b"")
-    assert b"so nothing is run" in done.stderr
+    assert b"cannot ask the escalation server at $EXECNODE_ESCALATE_FD, so nothing" in done.stderr
     assert not (tmp_path / "ran").exists()
 
 
@@ -28,6 +28,13 @@ def test_unknown_options_and_missing_words_are_told_how_it_is_used(words: list[s
     done = subprocess.run([WRAPPER, *words], capture_output=True, env={})
     assert done.returncode == 2
     assert done.stderr.startswith(b"usage: execnode-execve-wrapper [--] FILE ARGV0 [ARG...]\n")
+
+
+def test_help_is_no_mistake() -> None:
+    done = subprocess.run([WRAPPER, "--help"], capture_output=True, check=True)
+    assert done.stdout.startswith(b"usage: execnode-execve-wrapper [--] FILE ARGV0 [ARG...]\n")
+    assert b"--supervise -- COMMAND" in done.stdout
+    assert done.stderr == b""
 
 
 def test_the_helper_lists_it() -> None:

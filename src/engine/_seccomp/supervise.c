@@ -80,7 +80,7 @@ int supervise_main(int argc, char **argv)
         return escalation_failed(EXIT_OURS, errno == EBUSY ? "this process is supervised already, so nothing is run"
                                                            : "the kernel has no listener, so nothing is run");
     if (!escalation_wish(WISH_SUPERVISE, listener))
-        return escalation_failed(EXIT_OURS, "cannot reach the escalation server, so nothing is run");
+        return escalation_failed(EXIT_OURS, "cannot reach the escalation server at $" ESCALATION_VARIABLE ", so nothing is run");
     close(listener);
     execvp(argv[2], argv + 2);
     return escalation_failed(errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, argv[2]);

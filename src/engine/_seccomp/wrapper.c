@@ -94,22 +94,28 @@ static int obey(int link, const struct answer *answer, const char *file, char *c
     }
 }
 
+static const char USAGE[] =
+    "usage: execnode-execve-wrapper [--] FILE ARGV0 [ARG...]\n"
+    "       execnode-execve-wrapper --supervise -- COMMAND [ARG...]\n"
+    "Ask the escalation server at descriptor $" ESCALATION_VARIABLE " whether FILE is run here, run\n"
+    "outside the sandbox, or not at all; or have it asked about all that COMMAND executes.\n"
+    "Exit code: the command's; 1 it was denied, 125 nobody could be asked, 126 it cannot be run, 127 it\n"
+    "is not there.\n";
+
 int wrapper_main(int argc, char **argv)
 {
     static struct answer answer;
     if (argc > 1 && strcmp(argv[1], "--supervise") == 0)
         return supervise_main(argc - 1, argv + 1);
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return fputs(USAGE, stdout) < 0;
     bool marked = argc > 1 && strcmp(argv[1], "--") == 0;
     char **words = argv + 1 + marked;
     if (argc - marked < 3 || (!marked && words[0][0] == '-'))
-        return usage("usage: execnode-execve-wrapper [--] FILE ARGV0 [ARG...]\n"
-                     "Ask the escalation server at descriptor $EXECNODE_ESCALATE_FD whether FILE is run here, run\n"
-                     "outside the sandbox, or not at all.\n"
-                     "Exit code: the command's; 1 it was denied, 125 nobody could be asked, 126 it cannot be run, 127 it\n"
-                     "is not there.\n");
+        return usage(USAGE);
     int link;
     if (!request_send(words[0], words + 1, &link) && errno != EPIPE && errno != ECONNRESET) /* it may say why */
-        return escalation_failed(EXIT_OURS, "cannot ask the escalation server, so nothing is run");
+        return escalation_failed(EXIT_OURS, "cannot ask the escalation server at $" ESCALATION_VARIABLE ", so nothing is run");
     if (!frame_receive(link, &answer))
         return escalation_failed(EXIT_OURS, "the escalation server does not answer, so nothing is run");
     return obey(link, &answer, words[0], words + 1);
