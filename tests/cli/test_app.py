@@ -179,7 +179,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         ["serve", "--listen", "unix://{folder}/node.sock"],
         ["ps"],
         ["run", "--detach", "true"],
-        ["logs", "{ref}"],
+        ["logs", "--follow", "{ref}"],
     ],
 )
 def test_a_full_disk_is_an_error_in_one_line(
