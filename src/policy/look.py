@@ -33,9 +33,12 @@ __all__ = [
 
 _LINKS_MAX: Final = 40  # path_resolution(7)
 _GIT_FILE_MAX: Final = 8192
-# The mode of a folder that a sandbox has put where no name may come into being (missing.h): for
-# another sandbox the name is missing, too.
+# The mode of an empty folder that a sandbox has put where no name may come into being (missing.h):
+# for another sandbox the name is missing, too.
 _PLACEHOLDER: Final = stat.S_IFDIR | stat.S_ISVTX | 0o555
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# Bytes of the path of a folder that is searched: with a name in it, it is still a path.
+_SEARCHED_MAX: Final = 3800
 
 
 class End(Enum):
@@ -94,7 +97,7 @@ def resolve(path: bytes) -> Place:
         here = join(real, name)
         try:
             mode = os.lstat(here).st_mode
-            if _is_placeholder(mode):
+            if _is_marked(mode) and _is_empty(here):
                 return Place(End.MISSING, tuple(links), real, (name, *left[::-1]))
             link = stat.S_ISLNK(mode)
             target = os.readlink(here) if link else None  # noqa: PTH115 (bytes)
@@ -146,11 +149,20 @@ def identity(path: bytes) -> tuple[int, int]:
 
 def is_placeholder(path: bytes) -> bool:
     """Whether a path is there only because a sandbox keeps its name from being made."""
-    return _is(path, _is_placeholder)
+    return _is(path, _is_marked) and _is_empty(path)
 
 
-def _is_placeholder(mode: int) -> bool:
+def _is_marked(mode: int) -> bool:
     return mode & ~stat.S_ISGID == _PLACEHOLDER
+
+
+def _is_empty(folder: bytes) -> bool:
+    """Whether nothing is in a folder: a program inside may have given it any mode."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False
 
 
 def _is(path: bytes, kind: Callable[[int], bool]) -> bool:
@@ -167,7 +179,8 @@ def matches(base: bytes, glob: Glob, max_depth: int | None) -> Iterator[Match]:
     """Find what matches below a folder, whose path has no links in it. Links are not entered.
 
     max_depth: levels of folders that are looked into, the base being the first; None for all. A
-    folder of our own that we may not list counts as a match: from inside it could be opened.
+    folder that cannot be searched counts as a match, unless it is somebody else's who keeps us out:
+    from inside it could be opened. Raises OSError when the system has no room for a search.
     """
     pending = [(base, glob.start, 1)]
     while pending:
@@ -178,19 +191,33 @@ def matches(base: bytes, glob: Glob, max_depth: int | None) -> Iterator[Match]:
                     (entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False))
                     for entry in entries
                 ]
-        except PermissionError:
-            if os.lstat(folder).st_uid == os.geteuid():
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
+            if not _is_out_of_reach(folder, error):
                 yield Match(folder, False)
-            continue
-        except OSError:  # gone in the meantime
             continue
         for name, link, is_dir in listed:
             after, matched = glob.step(states, name)
             path = join(folder, name)
             if matched and not (is_dir and is_placeholder(path)):
                 yield Match(path, link)
-            if is_dir and after and (max_depth is None or depth < max_depth):
+            if not (is_dir and after and (max_depth is None or depth < max_depth)):
+                continue
+            if len(path) > _SEARCHED_MAX:
+                yield Match(path, False)
+            else:
                 pending.append((path, after, depth + 1))
+
+
+def _is_out_of_reach(folder: bytes, error: OSError) -> bool:
+    """Whether nobody inside can list a folder that we cannot; it may also be gone."""
+    if not isinstance(error, PermissionError):
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    try:
+        return os.lstat(folder).st_uid != os.geteuid()
+    except OSError as hidden:
+        return isinstance(hidden, FileNotFoundError | NotADirectoryError)
 
 
 # --- git ------------------------------------------------------------------------------------------

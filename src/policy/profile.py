@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from execnode.policy import glob, look
+from execnode.policy.glob import Glob
 from execnode.policy.look import End, Place
 from execnode.policy.normal_form import Claim, Scope, rules_of
 from execnode.policy.plan import (
@@ -25,7 +26,7 @@ from execnode.policy.plan import (
     join,
 )
 from execnode.policy.request import Demand, Request, What
-from execnode.protocol.errors import invalid_params
+from execnode.protocol.errors import INTERNAL_ERROR, RpcError, invalid_params
 
 __all__ = ["PROTECTED_NAMES", "plan_for"]
 
@@ -42,7 +43,8 @@ def plan_for(request: Request, cwd: bytes | None = None) -> Plan:
     when it is not there, it is left for chdir(2) to say so.
 
     Looks at the machine, and searches whole trees where the profile has patterns: call it in a
-    thread. Raises RpcError -32602 for a pattern that cannot be looked up or matches too much.
+    thread. Raises RpcError: -32602 for a pattern that cannot be looked up or matches too much,
+    -32603 when the system has no room for a search.
     """
     if request.demands is None or request.everything:
         return Plan(UNRESTRICTED.rules, network=request.network, cwd=cwd)
@@ -51,6 +53,7 @@ def plan_for(request: Request, cwd: bytes | None = None) -> Plan:
         claims.take(demand)
     claims.protect_writable()
     claims.drop_diverted()
+    claims.drop_shut()
     return _begin_in(claims.plan(), cwd)
 
 
@@ -73,6 +76,7 @@ class _Claims:
     that path takes precedence.
     named: paths that a demand to write names, with and without the last link followed.
     linked: claims to write what links lead to, with these.
+    shut: folders that hold something read-only and that we may not look into.
     """
 
     request: Request
@@ -80,6 +84,7 @@ class _Claims:
     absent: list[tuple[bytes, bool]] = field(default_factory=list)
     named: set[bytes] = field(default_factory=set)
     linked: list[tuple[Claim, tuple[bytes, ...]]] = field(default_factory=list)
+    shut: set[bytes] = field(default_factory=set)
     minimal: bool = False
     matched: int = 0
 
@@ -122,6 +127,17 @@ class _Claims:
             others = [other.path for other in writable if other is not claim]
             if any(is_below(link, folder) for link in links for folder in others):
                 self.claims.remove(claim)
+
+    def drop_shut(self) -> None:
+        """Take back the grant of a folder that hides what in it is to be read-only.
+
+        An earlier sandbox may have shut it, and the next could open it again.
+        """
+        self.claims = [
+            claim
+            for claim in self.claims
+            if not (claim.access is Access.WRITE and claim.path in self.shut)
+        ]
 
     def plan(self) -> Plan:
         """Return what the claims come down to."""
@@ -173,6 +189,8 @@ class _Claims:
             self.claims.append(Claim(place.real, Access.DENY, scope))
         else:
             self.claims.append(Claim(place.real, Access.READ, Scope.WRITABLE))
+            if place.end is End.SHUT:
+                self.shut.add(place.real)
 
     def _claim_links(self, place: Place, access: Access, scope: Scope) -> None:
         """Claim the links on the way: that they stay, and that what is granted is reached."""
@@ -202,11 +220,18 @@ class _Claims:
                 self.claims.append(Claim(base.real, access, scope))
             if base.end is not End.FOUND or not look.is_folder(base.real):
                 continue
-            for match in look.matches(base.real, each, self.request.max_depth):
-                self.claims.append(Claim(match.path, access, scope, match.link))
-                self.matched += 1
-                if self.matched > _MATCHES_MAX:
-                    raise invalid_params(f"the patterns match more than {_MATCHES_MAX} files")
+            try:
+                self._take_matches(base.real, each, access, scope)
+            except OSError as error:
+                message = f"the patterns could not be searched for: {error.strerror}"
+                raise RpcError(INTERNAL_ERROR, message) from None
+
+    def _take_matches(self, base: bytes, pattern: Glob, access: Access, scope: Scope) -> None:
+        for match in look.matches(base, pattern, self.request.max_depth):
+            self.claims.append(Claim(match.path, access, scope, match.link))
+            self.matched += 1
+            if self.matched > _MATCHES_MAX:
+                raise invalid_params(f"the patterns match more than {_MATCHES_MAX} files")
 
 
 def _own_place(path: bytes) -> bytes:

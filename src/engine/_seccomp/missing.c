@@ -1,35 +1,23 @@
 #define _GNU_SOURCE
 #include "engine/_seccomp/missing.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 enum {
-    MARK = S_IFDIR | S_ISVTX | 0555, /* nobody makes such a folder for another purpose */
+    MARK = S_IFDIR | S_ISVTX | 0555, /* nobody makes an empty folder so for another purpose */
     TRIES = 100,
 };
 
 /* A folder may inherit S_ISGID from its parent. */
-bool placeholder_is(const struct stat *stat)
+static bool is_marked(const struct stat *stat)
 {
     return (stat->st_mode & ~(mode_t)S_ISGID) == MARK;
-}
-
-bool placeholder_is_at(const char *path)
-{
-    struct stat stat;
-    return lstat(path, &stat) == 0 && placeholder_is(&stat);
-}
-
-/* Whether a descriptor is of a placeholder that is still at `path`. */
-static bool is_at(int fd, const char *path)
-{
-    struct stat held, there;
-    return fstat(fd, &held) == 0 && placeholder_is(&held) && lstat(path, &there) == 0 && there.st_ino == held.st_ino &&
-           there.st_dev == held.st_dev;
 }
 
 static int open_placeholder(const char *path)
@@ -37,14 +25,58 @@ static int open_placeholder(const char *path)
     return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
+/* A program inside can give any folder of its user the mark, and what is in it would be taken for missing. */
+static bool is_empty(int fd)
+{
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = copy < 0 ? NULL : fdopendir(copy);
+    if (!folder) {
+        close(copy);
+        return false;
+    }
+    struct dirent *entry;
+    errno = 0;
+    while ((entry = readdir(folder)) && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0))
+        ;
+    bool empty = !entry && !errno;
+    closedir(folder);
+    return empty;
+}
+
+static bool is_placeholder(int fd)
+{
+    struct stat stat;
+    return fstat(fd, &stat) == 0 && is_marked(&stat) && is_empty(fd);
+}
+
+bool placeholder_is_at(const char *path)
+{
+    struct stat stat;
+    if (lstat(path, &stat) < 0 || !is_marked(&stat))
+        return false;
+    int fd = open_placeholder(path);
+    bool is = fd >= 0 && is_placeholder(fd);
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
+/* Whether a descriptor is of a placeholder that is still at `path`. */
+static bool is_at(int fd, const char *path)
+{
+    struct stat held, there;
+    return fstat(fd, &held) == 0 && is_marked(&held) && lstat(path, &there) == 0 && there.st_ino == held.st_ino &&
+           there.st_dev == held.st_dev;
+}
+
 /* An ACL of the folder around may have changed the mode; a file system without modes is refused, for nobody would know
  * what this is. */
 static bool mark(int fd)
 {
     struct stat stat;
-    if (fstat(fd, &stat) == 0 && placeholder_is(&stat))
+    if (fstat(fd, &stat) == 0 && is_marked(&stat))
         return true;
-    return fchmod(fd, MARK & 07777) == 0 && fstat(fd, &stat) == 0 && placeholder_is(&stat);
+    return fchmod(fd, MARK & 07777) == 0 && fstat(fd, &stat) == 0 && is_marked(&stat);
 }
 
 /* Made or shared, or -1 with errno; EAGAIN: it was just going. */
@@ -58,11 +90,10 @@ static int try_to_hold(const char *path, bool *made)
         errno = errno == ENOENT ? EAGAIN : errno;
         return -1;
     }
-    struct stat stat;
     if (*made && !mark(fd)) {
         rmdir(path);
         error = EOPNOTSUPP;
-    } else if (!*made && fstat(fd, &stat) == 0 && !placeholder_is(&stat)) {
+    } else if (!*made && !is_placeholder(fd)) {
         error = EEXIST;
     } else if (flock(fd, LOCK_SH | LOCK_NB) == 0 && is_at(fd, path)) {
         return fd;

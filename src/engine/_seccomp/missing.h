@@ -20,8 +20,7 @@ struct placeholder {
     bool made;        /* by us: others may be unable to remove it, as in /tmp */
 };
 
-/* Whether what lstat(2) tells of, or what is at `path`, is one: then the name is missing. */
-bool placeholder_is(const struct stat *stat);
+/* Whether what is at `path` is one: then the name is missing. */
 bool placeholder_is_at(const char *path);
 
 /* Make, or share, those that are not held yet.  False with errno. */

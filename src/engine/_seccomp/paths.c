@@ -13,6 +13,8 @@
 
 static const char NO_MEMORY[] = "out of memory";
 
+enum { LINKS_MAX = 40 }; /* path_resolution(7) */
+
 bool path_list_add(struct path_list *paths, struct written written)
 {
     struct written *list = realloc(paths->list, (paths->count + 1) * sizeof *list);
@@ -50,7 +52,7 @@ static char *with_real_folder(const char *path)
 
 static bool exists(const char *path, struct stat *stat)
 {
-    return lstat(path, stat) == 0 && !placeholder_is(stat); /* perhaps another sandbox's */
+    return lstat(path, stat) == 0 && !placeholder_is_at(path); /* perhaps another sandbox's */
 }
 
 /* The name that would have to be made first for a path to exist, or NULL. */
@@ -120,6 +122,29 @@ static char *first_missing_of(const char *link)
     return missing;
 }
 
+/* The folder that we may not look into and that is in the way of looking at `path`; NULL if there is none.  A program
+ * inside may have shut it, and could open it again. */
+static char *shut_folder(const char *path, int links)
+{
+    struct stat status;
+    if (stat(path, &status) == 0 || errno != EACCES)
+        return NULL;
+    char *way = strdup(path), *found = NULL, *link = NULL, *target = NULL;
+    for (char *slash; way && lstat(way, &status) < 0;) {
+        slash = strrchr(way, '/');
+        if (slash)
+            slash[slash == way] = '\0';
+        else
+            strcpy(way, ".");
+    }
+    if (way && !(found = realpath(way, NULL)) && links && (link = with_real_folder(way)) && (target = target_of(link)))
+        found = shut_folder(target, links - 1);
+    free(way);
+    free(link);
+    free(target);
+    return found;
+}
+
 /* A link's target and the link itself, so that it cannot be changed; or only the one of them that is meant. */
 static bool resolve_link(struct plan *plan, const struct written *written, const char *link, char **absent)
 {
@@ -143,6 +168,9 @@ static bool is_literally(const char *path, const char *written)
 static const char *resolve(struct plan *plan, const struct written *written, char **absent)
 {
     struct stat stat;
+    char *shut = written->access == ACCESS_DENY ? shut_folder(written->path, LINKS_MAX) : NULL;
+    if (shut && !add_rule(plan, shut, ACCESS_DENY))
+        return NO_MEMORY;
     char *path = with_real_folder(written->path);
     bool there = path && exists(path, &stat);
     if (!there && !path)
