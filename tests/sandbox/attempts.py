@@ -211,6 +211,12 @@ def open_by_handle(w: SimpleNamespace) -> None:
 
 
 @attempt
+def lease_a_file_outside(w: SimpleNamespace) -> None:
+    """Whoever wanted to write to it would have to wait."""
+    fcntl.fcntl(os.open(f"{w.outside}/file", os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)
+
+
+@attempt
 def read_inherited_descriptors(w: SimpleNamespace) -> None:
     extra = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2]
     for fd in extra:

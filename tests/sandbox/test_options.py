@@ -341,8 +341,18 @@ def test_only_the_program_holds_what_is_passed_on(world: World) -> None:
     os.close(read)
 
 
-@pytest.mark.parametrize("place", ["ws/.git/config", "outside/file"])
-def test_a_file_that_is_read_as_stdin_is_not_changed_by_it(world: World, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "options"),
+    [
+        ("ws/.git/config", WORKSPACE_WRITE),
+        ("outside/file", WORKSPACE_WRITE),
+        ("outside/file", ("--minimal", "--write", ".")),  # there it is invisible
+        ("ws/secret", ("--minimal", "--write", ".", "--deny", "secret")),
+    ],
+)
+def test_a_file_that_is_read_as_stdin_is_not_changed_by_it(
+    world: World, place: str, options: Sequence[str]
+) -> None:
     """Whoever opened it may have another mount of it, where it can be written."""
     path = world.make(place, "first\nsecond\n")
     path.chmod(0o644)
@@ -356,7 +366,7 @@ def test_a_file_that_is_read_as_stdin_is_not_changed_by_it(world: World, place: 
     )
     with path.open("rb", buffering=0) as stdin:
         stdin.seek(6)
-        done = world.run(["--profile", "workspace-write"], PYTHON, "-I", "-c", script, stdin=stdin)
+        done = world.run(options, PYTHON, "-I", "-c", script, stdin=stdin)
     assert done.stdout.splitlines() == ["refused"] * 3 + [r"b'second\n'"], done.stderr
     assert path.read_text() == "first\nsecond\n"
     assert path.stat().st_mode & 0o777 == 0o644

@@ -1,18 +1,22 @@
 """A terminal in a sandbox: Ctrl-C, Ctrl-Z, job control, and signals that are passed on."""
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from tests.sandbox.world import PYTHON, World
 
+TIOCGPTN = 0x80045430  # ioctl_tty(2); Python has no name for it
 OPTIONS = ["--profile", "workspace-write"]
 
 
@@ -118,6 +122,17 @@ def test_the_terminal_has_a_name(world: World) -> None:
         tty.wait_for("0:/dev/console\r\n")
         tty.wait_for("here\r\n")
         assert tty.end() == 3
+
+
+def test_the_mode_of_the_terminal_outside_stays(world: World) -> None:
+    """Or others could write to it, and read what is typed."""
+    script = 'for fd in 0 1 2; do chmod 666 /proc/self/fd/$fd; done 2>/dev/null; echo done; read x'
+    with terminal(world, "sh", "-c", script) as tty:
+        tty.wait_for("done")
+        number = struct.unpack("I", fcntl.ioctl(tty.master, TIOCGPTN, bytes(4)))[0]
+        assert Path(f"/dev/pts/{number}").stat().st_mode & 0o006 == 0
+        tty.type("\n")
+        tty.end()
 
 
 def test_a_shell_outside_stops_and_continues_the_sandbox(world: World) -> None:

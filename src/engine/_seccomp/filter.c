@@ -17,6 +17,7 @@
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -34,13 +35,16 @@ enum {
     LENDS_RIGHTS = S_ISUID | S_ISGID,
     CREATES = O_CREAT | (O_TMPFILE & ~O_DIRECTORY),
     SOCKET_TYPE = 0xf, /* the rest is SOCK_CLOEXEC and SOCK_NONBLOCK */
-    CONSOLE_FIRST = 0x4B00, /* linux/kd.h: fonts and key maps of the virtual consoles */
-    CONSOLE_LAST = 0x4BFF,
+    IOCTL_CONSOLE = 'K' << 8, /* linux/kd.h: fonts and key maps of the virtual consoles */
+    IOCTL_SCREEN = 'V' << 8,  /* linux/vt.h: which of these is seen */
     IOCTL_FAMILY = 0xff00, /* _IOC_TYPE, in its place */
     IOCTL_FILES = 'f' << 8,
     IOCTL_BTRFS = 0x94 << 8,
+    ADD_FILE_KEY = (int)0xC0506617, /* linux/fscrypt.h, which older systems lack */
+    REMOVE_FILE_KEY = (int)0xC0406618,
     IO_PROCESS = 1, /* IOPRIO_WHO_PROCESS, which linux/ioprio.h of older systems lacks */
     PERSONALITY_QUERY = -1,
+    DELEGATION = F_SETLEASE + 16, /* F_SETDELEG of Linux 6.19: a lease of a folder */
     MAKES_DEVICE = 1 << 2, /* RENAME_WHITEOUT, which older linux/fs.h lack: it leaves a character device, 0:0 */
 };
 
@@ -61,7 +65,7 @@ struct entry {
     uint32_t bits;
 };
 
-enum { ENTRIES_MAX = 256 };
+enum { ENTRIES_MAX = 320 };
 
 struct entries {
     struct entry list[ENTRIES_MAX];
@@ -160,14 +164,26 @@ static void test_ioctl(struct writer *w, int argument, uint32_t bits)
         TIOCCONS,  /* takes the console's output */
         /* Takes a question that the escalation server is about to: it would wait for the next, and for nothing else. */
         SECCOMP_IOCTL_NOTIF_RECV,
+        ADD_FILE_KEY, REMOVE_FILE_KEY, /* of the user's, for a whole file system */
     };
     load_argument(w, argument);
     if (bits)
         test_ioctl_of_files(w, argument);
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
         return_if(w, BPF_JEQ, requests[i], REFUSE);
-    return_if(w, BPF_JGT, CONSOLE_LAST, ALLOW);
-    return_if(w, BPF_JGE, CONSOLE_FIRST, REFUSE);
+    put(w, BPF_ALU | BPF_AND | BPF_K, ~0xffU, 0, 0); /* these have no size and no direction */
+    return_if(w, BPF_JEQ, IOCTL_CONSOLE, REFUSE);
+    return_if(w, BPF_JEQ, IOCTL_SCREEN, REFUSE);
+    put_return(w, ALLOW);
+}
+
+/* A lease needs no more than a descriptor to read, and keeps everybody else from writing for as long as a minute. */
+static void test_fcntl(struct writer *w, int argument, uint32_t bits)
+{
+    (void)bits;
+    load_argument(w, argument);
+    return_if(w, BPF_JEQ, F_SETLEASE, REFUSE);
+    return_if(w, BPF_JEQ, DELEGATION, REFUSE);
     put_return(w, ALLOW);
 }
 
@@ -226,6 +242,16 @@ static void test_tcp_only(struct writer *w, int argument, uint32_t bits)
     put_return(w, REFUSE);
 }
 
+/* Another protocol on top of TCP may connect by itself, and unseen by Landlock (SMC). */
+static void test_option(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_unless(w, BPF_JEQ, IPPROTO_TCP, ALLOW);
+    load_argument(w, argument + 1);
+    return_if(w, BPF_JEQ, bits, REFUSE);
+    put_return(w, ALLOW);
+}
+
 /* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 static void add(struct entries *entries, struct row row, struct entry entry)
@@ -279,6 +305,7 @@ static void add_network(struct entries *entries, const struct filter *filter)
         add(entries, sys_socketpair, (struct entry){.test = test_unix_only, .bits = SOCKET_TYPE});
         if (!filter->listens) /* on a socket without a port it takes any */
             add(entries, sys_listen, (struct entry){.verdict = REFUSE});
+        add(entries, sys_setsockopt, (struct entry){.test = test_option, .argument = 1, .bits = TCP_ULP});
         /* TCP Fast Open connects without connect(2), where Landlock does not look. */
         add(entries, sys_sendto, (struct entry){.test = test_bits, .argument = 3, .bits = MSG_FASTOPEN});
         add(entries, sys_sendmsg, (struct entry){.test = test_bits, .argument = 2, .bits = MSG_FASTOPEN});
@@ -299,9 +326,12 @@ static void add_all(struct entries *entries, const struct filter *filter)
 {
     ADD_ROWS(entries, refused, REFUSE);
     ADD_ROWS(entries, absent, LACK);
+    for (int number = unassigned[entries->arch].first; number <= unassigned[entries->arch].last; number++)
+        add(entries, (struct row){(short)number, (short)number}, (struct entry){.verdict = LACK});
     add(entries, sys_clone, (struct entry){.test = test_bits, .argument = 0, .bits = NEW_NAMESPACE});
     add(entries, sys_unshare, (struct entry){.test = test_bits, .argument = 0, .bits = NEW_NAMESPACE});
     add(entries, sys_ioctl, (struct entry){.test = test_ioctl, .argument = 1, .bits = filter->read_only});
+    add(entries, sys_fcntl, (struct entry){.test = test_fcntl, .argument = 1});
     add(entries, sys_personality, (struct entry){.test = test_personality, .argument = 0});
     add_modes(entries, filter->read_only);
     add_network(entries, filter);

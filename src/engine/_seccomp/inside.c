@@ -216,16 +216,18 @@ void inside_main(const struct inside *inside)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (poll(&(struct pollfd){.fd = inside->link}, 1, 0) == 1) /* hung up: it died before that */
         _exit(1);
+    int held[3] = {-1, -1, -1};
     const char *failed = launch->own_user ? map_user(launch->uid, launch->gid) : NULL;
     if (!failed && launch->own_network && unshare(CLONE_NEWNET) < 0)
         failed = "unshare";
     if (!failed) {
         wait_for_go(inside->link);
+        streams_hold(held);
         failed = mounts_build(launch->spots, launch->own_proc);
     }
     if (failed)
         fail_in(NOTE_UNBUILT, inside->link, failed);
-    streams_reopen();
+    streams_reopen(held);
     if (chdir(launch->cwd) < 0 && chdir("/") < 0)
         fail(inside->link, "chdir");
     give_up_rights(inside);

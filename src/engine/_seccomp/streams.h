@@ -2,9 +2,15 @@
 #ifndef EXECNODE_STREAMS_H
 #define EXECNODE_STREAMS_H
 
-/* Open anew, by their paths in the sandbox, devices, and files that were opened to be read and are read-only there.
- * Whoever opened them has another mount of the file, through which its owner could change the mode (of the machine's own
- * /dev/null for one), or by /proc/self/fd write. */
-void streams_reopen(void);
+/* Whoever opened them has another mount of the file, through which its owner could change the mode (of the machine's own
+ * /dev/null for one), or by /proc/self/fd write.  So what is read, and devices, are opened anew.
+ *
+ * First, while all of the machine is in sight, each file that is read is opened on a read-only mount of its own; -1 for
+ * the others. */
+void streams_hold(int held[3]);
+
+/* Then, in the sandbox, all of them are opened by their paths; what has none there, or is another file, is replaced by
+ * what was held.  A file that may be changed in the sandbox stays as it was given. */
+void streams_reopen(const int held[3]);
 
 #endif
