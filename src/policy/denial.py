@@ -35,13 +35,18 @@ _REFUSED: Final = re.compile(
 _READ_ONLY: Final = re.compile(rb"read-only file system", re.IGNORECASE)
 # Names of bash for the network: no files.
 _NO_FILES: Final = (b"/dev/tcp/", b"/dev/udp/")
-_QUOTED: Final = re.compile(rb"""['"`]([^'"`]{1,4096})['"]|\xe2\x80\x98(.{1,4096}?)\xe2\x80\x99""")
+_QUOTED: Final = re.compile(
+    rb"""['"`]([^'"`]{1,4096})['"]|\xe2\x80\x98((?:(?!\xe2\x80[\x98\x99]).){1,4096})\xe2\x80\x99"""
+)
 _ABSOLUTE: Final = re.compile(rb"(?:^|[\s=:])(/[^\s:'\"]{0,4095})")
 # A word before the remark, which may be a name; the first is one, for so a shell says it.
 _BARE: Final = re.compile(rb"""(?:cannot (?:create|open) ([^\s:'"]+)|(?:^|: )([^\s:'"]+)): $""")
-# Remarks and names in them that are looked at; the first that tells anything is the cause.
+# Remarks and names in them that are looked at; the first that tells anything is the cause. And the
+# files and the bytes of their paths: what is written may be meant to take long.
 _REMARKS_MAX: Final = 64
 _NAMES_MAX: Final = 8
+_LOOKS_MAX: Final = 1000
+_PATH_MAX: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +94,42 @@ def denial_of(plan: Plan, path: bytes, right: Access) -> Denial | None:
 def denial_in(plan: Plan, cwd: bytes, outputs: Iterable[bytes]) -> Denial | None:
     """Return a denial that a program speaks of in its output, if the plan does deny it.
 
-    That it was the cause is likely, that the plan denies it is certain. Looks where the paths lead.
+    That it was the cause is likely, that the plan denies it is certain. Looks where the paths lead,
+    but not into what is invisible inside: the program is not to be told of that.
     """
+    eyes = _Eyes(plan)
     for output in outputs:
         remarks = (line for line in output.splitlines() if _REFUSED.search(line))
         for _, remark in zip(range(_REMARKS_MAX), remarks, strict=False):
             rights = (Access.WRITE,) if _READ_ONLY.search(remark) else (Access.READ, Access.WRITE)
             for _, (name, sure) in zip(range(_NAMES_MAX), _names(remark), strict=False):
-                place = look.resolve(name if name.startswith(b"/") else join(cwd, name))
-                if not sure and place.end is not look.End.FOUND:
+                place = look.resolve(name if name.startswith(b"/") else join(cwd, name), eyes)
+                if eyes.tired:
+                    return None
+                if b".." in place.rest or (not sure and place.end is not look.End.FOUND):
                     continue
                 for right in rights:
                     denial = denial_of(plan, place.target, right)
                     if denial is not None:
                         return denial
     return None
+
+
+class _Eyes:
+    """Says which files may be looked at: those that are visible inside, and not too many."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._left = _LOOKS_MAX
+
+    @property
+    def tired(self) -> bool:
+        """Whether something was not looked at that is perhaps visible."""
+        return self._left < 0
+
+    def __call__(self, path: bytes) -> bool:
+        self._left = self._left - 1 if len(path) <= _PATH_MAX else -1
+        return not self.tired and self._plan.shows(path)
 
 
 def _names(remark: bytes) -> Iterator[tuple[bytes, bool]]:

@@ -82,8 +82,11 @@ class Match:
     link: bool
 
 
-def resolve(path: bytes) -> Place:
-    """Follow an absolute path as the kernel would (path_resolution(7))."""
+def resolve(path: bytes, may_look: Callable[[bytes], bool] | None = None) -> Place:
+    """Follow an absolute path as the kernel would (path_resolution(7)).
+
+    may_look: whether to look at what is at a path without links; what may not be looked at is SHUT.
+    """
     real, folder = b"/", True
     links: list[bytes] = []
     left = _names(path)[::-1]
@@ -95,6 +98,8 @@ def resolve(path: bytes) -> Place:
             real = parent(real)
             continue
         here = join(real, name)
+        if may_look is not None and not may_look(here):
+            return Place(End.SHUT, tuple(links), real, (name, *left[::-1]))
         try:
             mode = os.lstat(here).st_mode
             if _is_marked(mode) and _is_empty(here):

@@ -140,6 +140,10 @@ class Plan:
             options += [b"--cwd", self.cwd]
         return options
 
+    def shows(self, path: bytes) -> bool:
+        """Whether there is something at a path inside, if only on the way to what is visible."""
+        return allows(self, path, Access.READ) or path in self._ways
+
     def deciding(self, path: bytes) -> Rule | None:
         """Return the rule with the longest matching path, None for what nothing covers.
 
@@ -157,6 +161,11 @@ class Plan:
     @cached_property
     def _by_path(self) -> dict[bytes, Rule]:
         return {rule.path: rule for rule in self.rules}
+
+    @cached_property
+    def _ways(self) -> frozenset[bytes]:
+        visible = (rule.path for rule in self.rules if rule.access is not Access.DENY)
+        return frozenset(folder for path in visible for folder in parents(path))
 
     @cached_property
     def _missing(self) -> frozenset[bytes]:

@@ -1,7 +1,11 @@
+import os
+import time
+
 import pytest
 
 from execnode.policy.denial import Denial, denial_in, denial_of, sandbox_denied
 from execnode.policy.plan import Access, Plan, Rule
+from tests.policy.worlds import World
 
 READ, WRITE, DENY = Access
 
@@ -103,3 +107,62 @@ def test_a_denial_in_the_words_of_programs(said: bytes, path: bytes, right: str)
 def test_what_the_plan_allows_is_no_denial_of_it(said: bytes) -> None:
     plan = Plan((Rule(b"/", READ), Rule(b"/w", WRITE)))
     assert denial_in(plan, b"/", [said]) is None
+
+
+# --- what a program may write on purpose ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        (b"cat: ~/hidden/link: Permission denied", "hidden/link"),
+        (b"cat: ~/way/link: Permission denied", "hidden/link"),
+        (b"cat: ~/elsewhere/link: Permission denied", "elsewhere/link"),
+        (b"cat: ~/hidden/../other/link: Permission denied", None),
+    ],
+)
+def test_where_a_hidden_link_leads_is_not_told(world: World, said: bytes, path: str | None) -> None:
+    world.make("shown/file", "hidden/link->~/secret", "way->hidden", "elsewhere/link->~/secret")
+    rules = [Rule(world.path("."), READ), Rule(world.path("hidden"), DENY)]
+    rules += [Rule(world.path("elsewhere"), DENY)]
+    told = denial_in(Plan(tuple(rules)), b"/", [said.replace(b"~", world.path("."))])
+    assert (told and told.path) == (path and world.path(path))
+
+
+def test_whether_something_hidden_is_there_is_not_told(world: World) -> None:
+    world.make("shown/file", "hidden/there")
+    plan = Plan((Rule(world.path("shown"), READ), Rule(world.path("hidden"), DENY)))
+    hidden = world.path("hidden")
+    for name in ("there", "missing"):
+        told = denial_in(plan, hidden, [b"%b/%b: Permission denied" % (hidden, name.encode())])
+        assert told is not None
+        assert told.path == world.path(f"hidden/{name}")
+        assert denial_in(plan, hidden, [b"sh: %b: Permission denied" % name.encode()]) is None
+
+
+def test_no_remark_keeps_the_reader_busy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bytes] = []
+    lstat = os.lstat
+
+    def counting(path: bytes) -> os.stat_result:
+        looks.append(path)
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", counting)
+    world.make("a/" * 400)
+    long = world.path("a/" * 400)
+    names = b"; ".join([b"'%b/%d'" % (long, number) for number in range(8)])
+    plan = Plan((Rule(b"/", WRITE),))
+    said = b"\n".join([names + b": permission denied"] * 64)
+    assert denial_in(plan, b"/", [said]) is None
+    assert 400 < len(looks) <= 1000
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\xe2\x80\x98", b"`a", b"'", b": a", b"cannot open ", b" /", b"a", b"'a`b\""]
+)
+def test_no_remark_takes_long_to_read(piece: bytes) -> None:
+    said = piece * ((1 << 20) // len(piece)) + b": permission denied"
+    begin = time.process_time()
+    denial_in(Plan((Rule(b"/", READ),)), b"/", [said])
+    assert time.process_time() - begin < 3

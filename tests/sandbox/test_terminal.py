@@ -126,7 +126,7 @@ def test_the_terminal_has_a_name(world: World) -> None:
 
 def test_the_mode_of_the_terminal_outside_stays(world: World) -> None:
     """Or others could write to it, and read what is typed."""
-    script = 'for fd in 0 1 2; do chmod 666 /proc/self/fd/$fd; done 2>/dev/null; echo done; read x'
+    script = "for fd in 0 1 2; do chmod 666 /proc/self/fd/$fd; done 2>/dev/null; echo done; read x"
     with terminal(world, "sh", "-c", script) as tty:
         tty.wait_for("done")
         number = struct.unpack("I", fcntl.ioctl(tty.master, TIOCGPTN, bytes(4)))[0]
