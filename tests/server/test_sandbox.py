@@ -231,6 +231,28 @@ def test_all_that_a_start_may_ask_for(wire: Wire, work: Path) -> None:
     assert wire.ended("t").pty.split()[-2:] == [b"40", b"100"]
 
 
+@pytest.mark.parametrize("mode", ["1555", "0", "555"])
+def test_the_next_one_gets_no_more(wire: Wire, work: Path, mode: str) -> None:
+    """What a program has done to folders on the way to something hidden opens nothing."""
+    files = {"way/secret": b"secret", ".git/config": b"kept"}
+    for name, text in files.items():
+        (work / name).parent.mkdir()
+        (work / name).write_bytes(text)
+        for path in (work / name, (work / name).parent):
+            os.chown(path, work.stat().st_uid, -1)
+    sandbox = writing(work, entry(work / "way/secret", "deny"))
+    for folder in (work / "way", work):
+        words = ["/bin/chmod", mode, str(folder)]
+        assert wire.run(words, f"first {folder}", sandbox=sandbox).exit_code == 0
+        script = f"chmod 755 {work} {work}/way; cat {work}/way/secret; echo x >{work}/.git/config"
+        assert wire.run(script, f"second {folder}", sandbox=sandbox).stdout == b""
+        path = (work / "way/secret").as_uri()
+        wire.refused("fs/readFile", path=path, sandbox=sandbox)
+        for each in (work, work / "way"):
+            each.chmod(0o755)
+    assert all((work / name).read_bytes() == text for name, text in files.items())
+
+
 # --- its end --------------------------------------------------------------------------------------
 
 
