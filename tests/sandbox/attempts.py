@@ -623,6 +623,15 @@ def limit_outside(w: SimpleNamespace) -> None:
 
 
 @attempt
+def lose_the_mark_of_the_tree(w: SimpleNamespace) -> None:
+    """By which it is found when it is to be ended, where there is no namespace (lineage.py)."""
+    limit = struct.pack("QQ", 1 << 60, 1 << 60)
+    syscall(302, 261, 0, 15, limit, None)
+    if w.path == "namespaces":
+        raise Harmless("it ends with its namespace")
+
+
+@attempt
 def renice_outside(w: SimpleNamespace) -> None:
     os.setpriority(os.PRIO_PROCESS, w.victim, 19)
 

@@ -157,6 +157,7 @@ ASKED = [
     "sendmsg",
     "sendmmsg",
     "setpriority",
+    "setrlimit",
     "ioprio_set",
     *SCHEDULING,
 ]
@@ -401,6 +402,19 @@ def test_a_process_without_a_pid_namespace_changes_itself_alone(
     assert verdict(program, arch, name, 0) == ALLOW
     assert verdict(program, arch, name, 1) == EPERM
     assert verdict(build(arch, FULL, False, True, True), arch, name, 1) == ALLOW
+
+
+def test_a_process_without_a_pid_namespace_keeps_its_mark(build: Build, arch: str) -> None:
+    """Which is its RLIMIT_RTTIME; it may be read."""
+    program = build(arch, FULL, False, True, False)
+    for pointer, wanted in ((0, ALLOW), (8, EPERM), (1 << 32, EPERM)):
+        assert verdict(program, arch, "prlimit64", 0, 15, pointer) == wanted
+        assert verdict(program, arch, "prlimit64", 0, 7, pointer) == ALLOW
+    assert verdict(program, arch, "setrlimit", 15) == EPERM
+    assert verdict(program, arch, "setrlimit", 7) == ALLOW
+    namespaced = build(arch, FULL, False, True, True)
+    assert verdict(namespaced, arch, "prlimit64", 0, 15, 8) == ALLOW
+    assert verdict(namespaced, arch, "setrlimit", 15) == ALLOW
 
 
 @pytest.mark.parametrize(("name", "own"), [("setpriority", 0), ("ioprio_set", 1)])

@@ -246,8 +246,8 @@ def test_the_next_one_gets_no_more(wire: Wire, work: Path, mode: str) -> None:
         assert wire.run(words, f"first {folder}", sandbox=sandbox).exit_code == 0
         script = f"chmod 755 {work} {work}/way; cat {work}/way/secret; echo x >{work}/.git/config"
         assert wire.run(script, f"second {folder}", sandbox=sandbox).stdout == b""
-        path = (work / "way/secret").as_uri()
-        wire.refused("fs/readFile", path=path, sandbox=sandbox)
+        secret = (work / "way/secret").as_uri()
+        wire.refused("fs/readFile", path=secret, sandbox=sandbox)
         for each in (work, work / "way"):
             each.chmod(0o755)
     assert all((work / name).read_bytes() == text for name, text in files.items())

@@ -130,6 +130,28 @@ static void test_zero(struct writer *w, int argument, uint32_t bits)
     put_return(w, REFUSE);
 }
 
+/* Refused for the limit `bits`, which carries the mark of the tree that a process belongs to (lineage.py). */
+static void test_limit(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_if(w, BPF_JEQ, bits, REFUSE);
+    put_return(w, ALLOW);
+}
+
+/* Only for the caller, 0; and it may ask for the limit `bits`, but not set it: the new one is at NULL. */
+static void test_own_limit(struct writer *w, int argument, uint32_t bits)
+{
+    load_argument(w, argument);
+    return_unless(w, BPF_JEQ, 0, REFUSE);
+    load_argument(w, argument + 1);
+    return_unless(w, BPF_JEQ, bits, ALLOW);
+    for (size_t half = 0; half < 2; half++) {
+        load(w, offsetof(struct seccomp_data, args) + 8 * ((size_t)argument + 2) + 4 * half);
+        return_unless(w, BPF_JEQ, 0, REFUSE);
+    }
+    put_return(w, ALLOW);
+}
+
 /* Only for the caller: of `argument` the kind must be `bits`, and then the number after it 0. */
 static void test_own(struct writer *w, int argument, uint32_t bits)
 {
@@ -318,6 +340,8 @@ static void add_others(struct entries *entries)
     ADD_ROWS(entries, others, REFUSE);
     for (size_t i = 0; i < sizeof scheduling / sizeof *scheduling; i++)
         add(entries, scheduling[i], (struct entry){.test = test_zero, .argument = 0});
+    add(entries, sys_setrlimit, (struct entry){.test = test_limit, .argument = 0, .bits = RLIMIT_RTTIME});
+    add(entries, sys_prlimit64, (struct entry){.test = test_own_limit, .argument = 0, .bits = RLIMIT_RTTIME});
     add(entries, sys_setpriority, (struct entry){.test = test_own, .argument = 0, .bits = PRIO_PROCESS});
     add(entries, sys_ioprio_set, (struct entry){.test = test_own, .argument = 0, .bits = IO_PROCESS});
 }

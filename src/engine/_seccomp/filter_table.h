@@ -123,7 +123,6 @@ static const struct row scheduling[] = {
     {142, 118}, /* sched_setparam */
     {314, 274}, /* sched_setattr */
     {203, 122}, /* sched_setaffinity */
-    {302, 261}, /* prlimit64 */
 };
 
 /* Where nothing may be changed: EROFS.  Landlock has rights for contents and names, and none for these. */
@@ -156,4 +155,4 @@ static const struct row sys_clone = {56, 220}, sys_unshare = {272, 97}, sys_ioct
                         sys_open = {2, ABSENT}, sys_openat = {257, 56}, sys_creat = {85, ABSENT},
                         sys_chmod = {90, ABSENT}, sys_fchmod = {91, 52}, sys_fchmodat = {268, 53},
                         sys_fchmodat2 = {452, 452}, sys_mknod = {133, ABSENT}, sys_mknodat = {259, 33},
-                        sys_renameat2 = {316, 276};
+                        sys_renameat2 = {316, 276}, sys_setrlimit = {160, 164}, sys_prlimit64 = {302, 261};
