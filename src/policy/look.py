@@ -180,16 +180,20 @@ def _is(path: bytes, kind: Callable[[int], bool]) -> bool:
 # --- patterns -------------------------------------------------------------------------------------
 
 
-def matches(base: bytes, glob: Glob, max_depth: int | None) -> Iterator[Match]:
+def matches(
+    base: bytes, glob: Glob, max_depth: int | None, go_on: Callable[[], None]
+) -> Iterator[Match]:
     """Find what matches below a folder, whose path has no links in it. Links are not entered.
 
     max_depth: levels of folders that are looked into, the base being the first; None for all. A
     folder that cannot be searched counts as a match, unless it is somebody else's who keeps us out:
-    from inside it could be opened. Raises OSError when the system has no room for a search.
+    from inside it could be opened. go_on: called for each folder; what it raises ends the search.
+    Raises OSError when the system has no room for one.
     """
     pending = [(base, glob.start, 1)]
     while pending:
         folder, states, depth = pending.pop()
+        go_on()
         try:
             with os.scandir(folder) as entries:
                 listed = [

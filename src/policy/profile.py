@@ -9,6 +9,7 @@ is protected itself, or else another could be put in its place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -36,11 +37,14 @@ PROTECTED_NAMES: Final = (b".agents", b".aws", b".codex", b".git")
 _MATCHES_MAX: Final = 4096
 
 
-def plan_for(request: Request, cwd: bytes | None = None) -> Plan:
+def plan_for(
+    request: Request, cwd: bytes | None = None, go_on: Callable[[], None] = lambda: None
+) -> Plan:
     """Return the plan of a request.
 
     cwd: where the process is to begin. When it is there and not visible, the plan has `/` instead;
-    when it is not there, it is left for chdir(2) to say so.
+    when it is not there, it is left for chdir(2) to say so. go_on: called for each folder that is
+    searched for a pattern; what it raises ends the search.
 
     Looks at the machine, and searches whole trees where the profile has patterns: call it in a
     thread. Raises RpcError: -32602 for a pattern that cannot be looked up or matches too much,
@@ -48,7 +52,7 @@ def plan_for(request: Request, cwd: bytes | None = None) -> Plan:
     """
     if request.demands is None or request.everything:
         return Plan(UNRESTRICTED.rules, network=request.network, cwd=cwd)
-    claims = _Claims(request)
+    claims = _Claims(request, go_on)
     for demand in request.demands:
         claims.take(demand)
     claims.protect_writable()
@@ -80,6 +84,7 @@ class _Claims:
     """
 
     request: Request
+    go_on: Callable[[], None]
     claims: list[Claim] = field(default_factory=list)
     absent: list[tuple[bytes, bool]] = field(default_factory=list)
     named: set[bytes] = field(default_factory=set)
@@ -227,7 +232,7 @@ class _Claims:
                 raise RpcError(INTERNAL_ERROR, message) from None
 
     def _take_matches(self, base: bytes, pattern: Glob, access: Access, scope: Scope) -> None:
-        for match in look.matches(base, pattern, self.request.max_depth):
+        for match in look.matches(base, pattern, self.request.max_depth, self.go_on):
             self.claims.append(Claim(match.path, access, scope, match.link))
             self.matched += 1
             if self.matched > _MATCHES_MAX:

@@ -91,6 +91,11 @@ class Request:
         )
 
     @property
+    def searches(self) -> bool:
+        """Whether there are patterns, for which trees have to be searched."""
+        return any(demand.what is What.PATTERN for demand in self.demands or ())
+
+    @property
     def readable(self) -> bool:
         """Whether all files may be read: nothing is denied."""
         if self.demands is None:

@@ -377,6 +377,7 @@ class LocalExec:
         for process in ended:
             if process.kept_missing and not self._placeholders.release(process.kept_missing):
                 self._tasks.start_soon(self._sweep)
+            process.forget_plan()
             if not process.unborn:
                 self.endings[process.reason or "lost"] += 1
             if self._living.get(process.pid) is process:  # its pid may be another's by now

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import anyio
@@ -15,6 +16,7 @@ from execnode.engine import _pty
 from execnode.environment.local.sandbox import Confinement
 from execnode.environment.local.spawning import Spawned
 from execnode.policy.denial import Denial, denial_in, sandbox_denied
+from execnode.policy.plan import Plan
 from execnode.protocol.errors import RpcError, stdin_write_failed, system_error
 from execnode.protocol.processes import (
     AttachResponse,
@@ -216,6 +218,11 @@ class LocalProcess:
     def in_namespaces(self) -> bool:
         """Whether what is known as the process here only stands for it."""
         return self.confinement is not None and self.confinement.way == "namespaces"
+
+    def forget_plan(self) -> None:
+        """Call it when nothing of its sandbox is left: a plan may be large, and ends are kept."""
+        if self.confinement is not None:
+            self.confinement = replace(self.confinement, plan=Plan(()), landlock=None)
 
     @property
     def kept_missing(self) -> tuple[bytes, ...]:

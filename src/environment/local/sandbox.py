@@ -29,6 +29,7 @@ import anyio.to_thread
 
 from execnode.engine import Sandbox
 from execnode.engine.programs import HELPER
+from execnode.environment.local.files.work import Stop
 from execnode.environment.local.start import SpawnRequest
 from execnode.environment.local.status import Line, Report
 from execnode.policy import look
@@ -46,6 +47,8 @@ _HELPER: Final = os.fsencode(HELPER)
 _HELPER_NAME: Final = b"execnode-linux-sandbox"
 # Rulesets that are kept: they differ by the network that is allowed.
 _KEPT: Final = 32
+# Searches for patterns at the same time: one who has large trees searched holds up no other start.
+_SEARCHES: Final = 4
 # What is allowed beside the folders in the root (_seccomp/landlock.c).
 _ALWAYS_THERE: Final = (
     *(b"/dev", b"/dev/pts", b"/dev/shm", b"/dev/ptmx", b"/dev/tty", b"/dev/null"),
@@ -78,6 +81,7 @@ class Sandboxes:
         self._accept = [word for name in accepted for word in (b"--accept-missing", name.encode())]
         self._rulesets: OrderedDict[object, Sandbox] = OrderedDict()
         self._lock = threading.Lock()  # of _rulesets
+        self._searches = anyio.CapacityLimiter(_SEARCHES)
 
     async def confinement(
         self, sandbox: SandboxContext, request: SpawnRequest, *, own_world: bool = False
@@ -89,9 +93,10 @@ class Sandboxes:
         It looks at the machine, in a thread. Raises RpcError. Safe to cancel.
         """
         asked = start_request(sandbox, request.cwd, request.variables)
+        stop = Stop()
 
         def make() -> Confinement:
-            plan = plan_for(asked, request.cwd)
+            plan = plan_for(asked, request.cwd, stop.check)
             if plan.unrestricted:
                 return Confinement(plan, "none")
             if plan.flat and not (sandbox.isolate or own_world):
@@ -100,7 +105,11 @@ class Sandboxes:
                     return Confinement(plan, "landlock", landlock=ruleset)
             return Confinement(plan, "namespaces", sandbox.isolate)
 
-        return await anyio.to_thread.run_sync(make, abandon_on_cancel=True)
+        limiter = self._searches if asked.searches else None
+        try:
+            return await anyio.to_thread.run_sync(make, abandon_on_cancel=True, limiter=limiter)
+        finally:
+            stop.ask()
 
     def _ruleset(self, plan: Plan) -> Sandbox:
         """The ruleset and filter of a flat plan, from earlier if nothing has changed since.

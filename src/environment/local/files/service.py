@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final, cast
 
 import anyio
 import msgspec
@@ -18,8 +18,11 @@ from execnode.environment.local.files.budget import Budget
 from execnode.environment.local.files.inotify import Inotify
 from execnode.environment.local.files.sandboxed import changes, looks
 from execnode.environment.local.files.session import FileSession
+from execnode.environment.local.files.work import Stop
 from execnode.environment.local.files.worker import Hands, Worker
+from execnode.policy.plan import Plan
 from execnode.policy.profile import plan_for
+from execnode.policy.request import Request
 from execnode.policy.sandbox import files_request
 from execnode.protocol.files import (
     CanonicalizeParams,
@@ -44,6 +47,8 @@ from execnode.protocol.uri import format_path_uri, parse_path_uri
 __all__ = ["FileSettings", "LocalFiles"]
 
 _EMPTY = FileResponse()
+# Searches for the patterns of sandboxes at the same time, beside other work.
+_SEARCHES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class LocalFiles:
     def __init__(self, settings: FileSettings, tasks: TaskGroup, sandboxes: Sandboxes) -> None:
         self.worker = Worker(settings.threads)
         self._unrestricted = self.worker.reporting(SandboxReport("none"))
+        self._searcher = Worker(_SEARCHES)
         self.inotify = Inotify(tasks)
         self.tasks = tasks
         self._memory = Budget(settings.read_memory)
@@ -120,7 +126,8 @@ class LocalFiles:
         request = files_request(sandbox, os.environb.get(b"TMPDIR"), reads=reads)
         if request is None:
             return self._unrestricted
-        return self._sandboxes.hands(await self.worker.change(plan_for, request))
+        worker = self._searcher if request.searches else self.worker
+        return self._sandboxes.hands(await worker.look(_plan, request))
 
     # --- whole files ------------------------------------------------------------------------------
 
@@ -200,3 +207,7 @@ class LocalFiles:
         destination = parse_path_uri(params.destination_path)
         await hands.change(copy.copy, source, destination, params.recursive)
         return _EMPTY
+
+
+def _plan(stop: Stop, request: Request) -> Plan:
+    return plan_for(request, go_on=stop.check)
