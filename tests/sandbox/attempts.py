@@ -211,6 +211,67 @@ def open_by_handle(w: SimpleNamespace) -> None:
 
 
 @attempt
+def reopen_a_mere_path_outside(w: SimpleNamespace) -> None:
+    path = os.open(f"{w.outside}/file", os.O_PATH)
+    os.open(f"/proc/self/fd/{path}", os.O_WRONLY)
+
+
+@attempt
+def change_a_mere_path_outside(w: SimpleNamespace) -> None:
+    path = os.open(f"{w.outside}/file", os.O_PATH)
+    syscall(452, 452, path, b"", 0o777, 0x1000)  # fchmodat2(2) with AT_EMPTY_PATH
+
+
+@attempt
+def change_a_mere_path_outside_by_proc(w: SimpleNamespace) -> None:
+    path = os.open(f"{w.outside}/file", os.O_PATH)
+    os.setxattr(f"/proc/self/fd/{path}", "user.mark", b"x")
+
+
+@attempt
+def link_a_mere_path_outside(w: SimpleNamespace) -> None:
+    path = os.open(f"{w.outside}/file", os.O_PATH)
+    syscall(265, 37, path, b"", AT_FDCWD, f"{w.workspace}/link".encode(), 0x1000)
+    os.open(f"{w.workspace}/link", os.O_WRONLY)
+
+
+@attempt
+def put_a_nameless_file_outside(w: SimpleNamespace) -> None:
+    file = os.open(w.outside, os.O_TMPFILE | os.O_WRONLY, 0o644)
+    os.link(f"/proc/self/fd/{file}", f"{w.outside}/new", follow_symlinks=True)
+
+
+@attempt
+def clone_a_file_outside(w: SimpleNamespace) -> None:
+    put(f"{w.workspace}/mine")
+    fcntl.ioctl(os.open(f"{w.outside}/file", os.O_RDONLY), 0x40049409,
+                os.open(f"{w.workspace}/mine", os.O_RDONLY))  # fmt: skip
+
+
+@attempt
+def set_attributes_of_a_file_outside(w: SimpleNamespace) -> None:
+    """Such as append-only, by FS_IOC_SETFLAGS."""
+    fcntl.ioctl(os.open(f"{w.outside}/file", os.O_RDONLY), 0x40086602, struct.pack("l", 0x20))
+
+
+@attempt
+def set_attributes_outside_by_their_own_call(w: SimpleNamespace) -> None:
+    attributes = struct.pack("QIIII", 0x40, 0, 0, 0, 0)
+    syscall(469, 469, AT_FDCWD, f"{w.outside}/file".encode(), attributes, len(attributes), 0)
+
+
+@attempt
+def go_up_from_the_root(w: SimpleNamespace) -> None:
+    """With the descriptor of a folder, as out of a chroot(2)."""
+    root = os.open("/", os.O_RDONLY)
+    os.chdir(w.workspace)
+    for _ in range(40):
+        os.fchdir(root)
+        os.chdir("..")
+    put(f".{w.outside}/new")
+
+
+@attempt
 def lease_a_file_outside(w: SimpleNamespace) -> None:
     """Whoever wanted to write to it would have to wait."""
     fcntl.fcntl(os.open(f"{w.outside}/file", os.O_RDONLY), fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -399,6 +460,46 @@ def open_any_other_device(w: SimpleNamespace) -> None:
             continue
         return
     raise PermissionError("none can be opened")
+
+
+@attempt
+def read_kernel_memory(w: SimpleNamespace) -> None:
+    os.open("/proc/kcore", os.O_RDONLY)
+
+
+@attempt
+def read_kernel_messages(w: SimpleNamespace) -> None:
+    os.open("/proc/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+
+
+@attempt
+def send_the_machine_to_sleep(w: SimpleNamespace) -> None:
+    for name in ("state", "mem_sleep", "disk", "wakeup_count"):
+        try:
+            os.open(f"/sys/power/{name}", os.O_WRONLY)
+        except OSError:
+            continue
+        return
+    raise PermissionError("none can be written")
+
+
+@attempt
+def write_any_parameter_of_a_module(w: SimpleNamespace) -> None:
+    for module in os.scandir("/sys/module"):
+        for name in ("parameters", "uevent"):
+            path = Path(module.path) / name
+            for each in path.iterdir() if path.is_dir() else [path]:
+                try:
+                    os.open(each, os.O_WRONLY)
+                except OSError:
+                    continue
+                return
+    raise PermissionError("none can be written")
+
+
+@attempt
+def open_userfaultfd_as_a_device(w: SimpleNamespace) -> None:
+    os.open("/dev/userfaultfd", os.O_RDWR)
 
 
 @attempt
@@ -721,6 +822,50 @@ def open_the_init(w: SimpleNamespace) -> None:
         os.readlink(f"/proc/1/fd/{name}")
 
 
+@attempt
+def run_the_helper_by_its_other_names(w: SimpleNamespace) -> None:
+    """It can do no more inside than any other program."""
+    quiet = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
+    script = f"echo x >{w.outside}/new"
+    for name, words in {
+        "execnode-linux-sandbox": ["--profile", "full-access", "--", "sh", "-c", script],
+        "/execnode-linux-sandbox": ["--write", "/", "--accept-missing", "namespaces",
+                                    "--", "sh", "-c", script],
+        "execnode-escalated": ["0:0:0:0.0:0.0", "0:0", "22", "0,1,2",
+                               "/bin/sh", "sh", "-c", script],
+        "execnode-execve-wrapper": ["--", "/bin/sh", "sh", "-c", script],
+        "execnode-probe": [],
+    }.items():  # fmt: skip
+        env = {"PATH": "/usr/bin:/bin", "EXECNODE_ESCALATE_FD": "0"}
+        os.waitpid(os.posix_spawn(w.helper, [name, *words], env, file_actions=quiet), 0)
+    raise Harmless("the victim and the folder outside are looked at by the test")
+
+
+@attempt
+def share_a_scheduling_cookie_outside(w: SimpleNamespace) -> None:
+    if LIBC.prctl(62, 2, w.victim, 0, 0) < 0:  # PR_SCHED_CORE
+        raise OSError(ctypes.get_errno(), "")
+
+
+@attempt
+def get_the_futexes_outside(w: SimpleNamespace) -> None:
+    head, length = ctypes.c_void_p(), ctypes.c_size_t()
+    syscall(274, 100, w.victim, ctypes.byref(head), ctypes.byref(length))
+
+
+@attempt
+def signal_outside_when_a_timer_ends(w: SimpleNamespace) -> None:
+    """Whose thread gets it is said by number (SIGEV_THREAD_ID)."""
+    event = struct.pack("QiiiI", 0, signal.SIGUSR1, 4, w.victim, 0) + bytes(40)
+    syscall(222, 107, 0, event, ctypes.byref(ctypes.c_int()))
+
+
+@attempt
+def queue_a_signal_outside(w: SimpleNamespace) -> None:
+    info = struct.pack("iii", signal.SIGUSR1, 0, -1) + bytes(116)
+    syscall(129, 138, w.victim, signal.SIGUSR1, info)
+
+
 # ---- the kernel's doors ------------------------------------------------------------------------
 
 
@@ -837,6 +982,39 @@ def change_personality(w: SimpleNamespace) -> None:
 
 
 @attempt
+def change_the_segments(w: SimpleNamespace) -> None:
+    if not X86:
+        raise Harmless("there are none")
+    syscall(154, 0, 0, ctypes.create_string_buffer(16), 16)
+
+
+@attempt
+def adjust_the_clock(w: SimpleNamespace) -> None:
+    syscall(159, 171, struct.pack("Iq", 0x4000, 10000) + bytes(200))  # ADJ_TICK: the usual
+
+
+@attempt
+def take_privileges_back(w: SimpleNamespace) -> None:
+    """By prctl(2): secure bits, a capability that execve(2) keeps, the promise of none."""
+    done = [
+        LIBC.prctl(28, 0, 0, 0, 0),
+        LIBC.prctl(47, 2, 21, 0, 0),
+        LIBC.prctl(38, 0, 0, 0, 0),
+        LIBC.prctl(35, 1, 0, 0, 0),
+    ]
+    if all(result < 0 for result in done):
+        raise PermissionError("none of them")
+
+
+@attempt
+def overrule_the_filter(w: SimpleNamespace) -> None:
+    """By another one, which lets everything through: the strictest verdict holds."""
+    allow = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000))
+    syscall(317, 277, 1, 0, struct.pack("H6xQ", 1, ctypes.addressof(allow)))
+    syscall(165, 40, b"none", w.workspace.encode(), b"tmpfs", 0, None)
+
+
+@attempt
 def use_the_32_bit_abi(w: SimpleNamespace) -> None:
     if not X86:
         raise Harmless("there is none")
@@ -908,6 +1086,19 @@ def paste_into_the_console(w: SimpleNamespace) -> None:
     fcntl.ioctl(terminal, 0x541C, b"\x03")
 
 
+@attempt
+def take_the_console(w: SimpleNamespace) -> None:
+    _, terminal = os.openpty()
+    fcntl.ioctl(terminal, 0x541D)
+
+
+@attempt
+def switch_the_screen(w: SimpleNamespace) -> None:
+    _, terminal = os.openpty()
+    if LIBC.ioctl(terminal, ctypes.c_ulong(0x5606), 1) < 0:  # VT_ACTIVATE
+        raise OSError(ctypes.get_errno(), "")
+
+
 # ---- the network -------------------------------------------------------------------------------
 
 
@@ -953,6 +1144,23 @@ def make_a_crypto_socket(w: SimpleNamespace) -> None:
 @attempt
 def make_a_bluetooth_socket(w: SimpleNamespace) -> None:
     has_socket(31, socket.SOCK_RAW)
+
+
+@attempt
+def make_any_other_socket(w: SimpleNamespace) -> None:
+    for family in range(2, 50):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
+            try:
+                has_socket(family, kind)
+            except OSError:
+                continue
+            return
+    raise PermissionError("none can be made")
+
+
+@attempt
+def make_a_datagram_socket_that_says_it_is_raw(w: SimpleNamespace) -> None:
+    has_socket(socket.AF_UNIX, socket.SOCK_RAW)
 
 
 @attempt
@@ -1077,6 +1285,38 @@ def link_the_hidden_file(w: SimpleNamespace) -> None:
     os.link(f"{w.workspace}/secret", f"{w.workspace}/mine")
     if not Path(f"{w.workspace}/mine").read_text():
         raise PermissionError("that is the one that hides it")
+
+
+@attempt
+def learn_of_the_hidden_file_by_its_size(w: SimpleNamespace) -> None:
+    if os.stat(f"{w.workspace}/secret").st_size == 0:
+        raise PermissionError("that is the one that hides it")
+
+
+@attempt
+def learn_of_hidden_names(w: SimpleNamespace) -> None:
+    """What is there and what is not look the same."""
+    told = []
+    for name in ("file", "nothing"):
+        try:
+            told.append(os.lstat(f"{w.workspace}/hidden/{name}").st_mode)
+        except OSError as error:
+            told.append(error.errno or 0)
+    if told[0] == told[1]:
+        raise PermissionError("no difference is seen")
+
+
+@attempt
+def watch_the_hidden_folder(w: SimpleNamespace) -> None:
+    watches = LIBC.inotify_init1(os.O_NONBLOCK)
+    if LIBC.inotify_add_watch(watches, f"{w.workspace}/hidden".encode(), 0xFFF) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+
+@attempt
+def reopen_the_hidden_file(w: SimpleNamespace) -> None:
+    file = os.open(f"{w.workspace}/secret", os.O_PATH)
+    os.open(f"/proc/self/fd/{file}", os.O_RDONLY)
 
 
 @attempt

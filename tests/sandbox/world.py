@@ -107,6 +107,7 @@ class World:
         return {
             "workspace": str(self.workspace),
             "outside": str(self.outside),
+            "helper": str(self.helper),
             "victim": victim.pid,
             "abstract": f"execnode-{os.getpid()}",
             "shm_key": key,
