@@ -1,8 +1,13 @@
 """A sandbox can prepare nothing from which the next one with the same options gets more."""
 
+import os
+import threading
+
 import pytest
 
-from tests.sandbox.world import World
+from execnode.engine._pty import sweep_placeholder
+from tests.engine.family import eventually
+from tests.sandbox.world import LIBC, X86, World
 
 # Those that some rule gives a meaning, and those that keep somebody out.
 MODES = ["1555", "0", "111", "444", "555", "1000"]
@@ -40,12 +45,17 @@ def test_a_folder_of_another_mode_hides_and_protects_as_before(
 @pytest.mark.parametrize("mode", MODES)
 def test_a_root_of_another_mode_protects_as_before(world: World, mode: str) -> None:
     world.make("ws/.git/config", "kept")
+    ws = world.workspace
     options = ["--read", "/", "--write", world.base, "--profile", "workspace-write"]
     first = world.shell(options, f"chmod {mode} .")
     assert first.returncode == 0, first.stderr
-    world.run(options, "sh", "-c", f"cd {world.workspace}; {opened('echo x >.git/config')}")
-    world.workspace.chmod(0o755)
-    assert (world.workspace / ".git/config").read_text() == "kept"
+    script = f"chmod 755 {ws}; cd {ws}; {opened('echo x >.git/config')}"
+    world.run(options, "sh", "-c", script)
+    ws.chmod(0o755)
+    assert (ws / ".git/config").read_text() == "kept"
+    # Placeholders in a shut folder are removed when it is open again, and may be going just now.
+    kept_missing = [ws / name for name in (".agents", ".aws", ".codex")]
+    assert eventually(lambda: not any(path.exists() for path in kept_missing))
 
 
 def test_what_a_link_leads_to_in_a_shut_folder_stays_hidden(world: World) -> None:
@@ -64,3 +74,40 @@ def test_a_full_folder_is_no_placeholder(world: World) -> None:
     options = ["--read", "/", "--write", ws, "--missing", ws / "way"]
     assert world.shell(options, "cat way/on/kept").stdout == "kept"
     (ws / "way").chmod(0o755)
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(world: World) -> None:
+    """While a placeholder is to be put into it: a program that runs beside may exchange it."""
+    sub, link = world.workspace / "sub", world.workspace / "link"
+    sub.mkdir()
+    link.symlink_to(world.outside)
+    for path in (sub, link):
+        os.chown(path, world.uid, world.uid, follow_symlinks=False)
+    before = world.outside.stat().st_mtime_ns
+    done = threading.Event()
+
+    def swap() -> None:
+        while not done.is_set():
+            LIBC.syscall(316 if X86 else 276, -100, bytes(sub), -100, bytes(link), 2)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        options = ["--read", "/", "--write", world.workspace, "--missing", sub / ".git"]
+        for _ in range(60):
+            world.run(options, "true")
+    finally:
+        done.set()
+        thread.join()
+    assert world.outside.stat().st_mtime_ns == before
+
+
+def test_a_sweep_follows_no_link(world: World) -> None:
+    placeholder = world.outside / ".git"
+    placeholder.mkdir()
+    placeholder.chmod(0o1555)
+    (world.workspace / "link").symlink_to(world.outside)
+    sweep_placeholder(bytes(world.workspace / "link/.git"))
+    assert placeholder.exists()
+    assert sweep_placeholder(bytes(placeholder))
+    assert not placeholder.exists()

@@ -4,15 +4,38 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
     MARK = S_IFDIR | S_ISVTX | 0555, /* nobody makes an empty folder so for another purpose */
     TRIES = 100,
+    SYS_OPENAT2 = 437,
+    NO_SYMLINKS = 0x4, /* RESOLVE_NO_SYMLINKS */
 };
+
+/* The folder of a path, and the name in it.  No link is on the way, and none is followed that somebody inside has just
+ * put there: it would lead to where nothing is to be made, marked or removed.  -1 with errno. */
+static int open_folder(const char *path, const char **name)
+{
+    const struct {
+        uint64_t flags, mode, resolve;
+    } how = {O_PATH | O_DIRECTORY | O_CLOEXEC, 0, NO_SYMLINKS};
+    char folder[PATH_MAX];
+    *name = strrchr(path, '/') + 1;
+    int length = (int)(*name - path);
+    if (snprintf(folder, sizeof folder, "%.*s", length > 1 ? length - 1 : 1, path) >= (int)sizeof folder) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return (int)syscall(SYS_OPENAT2, AT_FDCWD, folder, &how, sizeof how);
+}
 
 /* A folder may inherit S_ISGID from its parent. */
 static bool is_marked(const struct stat *stat)
@@ -20,9 +43,9 @@ static bool is_marked(const struct stat *stat)
     return (stat->st_mode & ~(mode_t)S_ISGID) == MARK;
 }
 
-static int open_placeholder(const char *path)
+static int open_placeholder(int folder, const char *name)
 {
-    return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 /* A program inside can give any folder of its user the mark, and what is in it would be taken for missing. */
@@ -49,24 +72,29 @@ static bool is_placeholder(int fd)
     return fstat(fd, &stat) == 0 && is_marked(&stat) && is_empty(fd);
 }
 
-bool placeholder_is_at(const char *path)
+static bool is_placeholder_at(int folder, const char *name)
 {
     struct stat stat;
-    if (lstat(path, &stat) < 0 || !is_marked(&stat))
+    if (fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW) < 0 || !is_marked(&stat))
         return false;
-    int fd = open_placeholder(path);
+    int fd = open_placeholder(folder, name);
     bool is = fd >= 0 && is_placeholder(fd);
     if (fd >= 0)
         close(fd);
     return is;
 }
 
-/* Whether a descriptor is of a placeholder that is still at `path`. */
-static bool is_at(int fd, const char *path)
+bool placeholder_is_at(const char *path)
+{
+    return is_placeholder_at(AT_FDCWD, path);
+}
+
+/* Whether a descriptor is of a placeholder that still has this name. */
+static bool is_at(int fd, int folder, const char *name)
 {
     struct stat held, there;
-    return fstat(fd, &held) == 0 && is_marked(&held) && lstat(path, &there) == 0 && there.st_ino == held.st_ino &&
-           there.st_dev == held.st_dev;
+    return fstat(fd, &held) == 0 && is_marked(&held) && fstatat(folder, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+           there.st_ino == held.st_ino && there.st_dev == held.st_dev;
 }
 
 /* An ACL of the folder around may have changed the mode; a file system without modes is refused, for nobody would know
@@ -80,22 +108,22 @@ static bool mark(int fd)
 }
 
 /* Made or shared, or -1 with errno; EAGAIN: it was just going. */
-static int try_to_hold(const char *path, bool *made)
+static int try_to_hold(int folder, const char *name, bool *made)
 {
-    *made = mkdir(path, MARK & 07777) == 0;
+    *made = mkdirat(folder, name, MARK & 07777) == 0;
     if (!*made && errno != EEXIST)
         return -1;
-    int fd = open_placeholder(path), error = EAGAIN;
+    int fd = open_placeholder(folder, name), error = EAGAIN;
     if (fd < 0) {
         errno = errno == ENOENT ? EAGAIN : errno;
         return -1;
     }
     if (*made && !mark(fd)) {
-        rmdir(path);
+        unlinkat(folder, name, AT_REMOVEDIR);
         error = EOPNOTSUPP;
     } else if (!*made && !is_placeholder(fd)) {
         error = EEXIST;
-    } else if (flock(fd, LOCK_SH | LOCK_NB) == 0 && is_at(fd, path)) {
+    } else if (flock(fd, LOCK_SH | LOCK_NB) == 0 && is_at(fd, folder, name)) {
         return fd;
     }
     close(fd);
@@ -103,14 +131,26 @@ static int try_to_hold(const char *path, bool *made)
     return -1;
 }
 
+static int find_and_hold(const char *path, bool *made)
+{
+    const char *name;
+    int folder = open_folder(path, &name), fd = folder < 0 ? -1 : try_to_hold(folder, name, made), error = errno;
+    if (folder >= 0)
+        close(folder);
+    errno = error;
+    return fd;
+}
+
 static bool hold(struct placeholder *placeholder)
 {
     for (int tries = 0; tries < TRIES; tries++) {
-        placeholder->fd = try_to_hold(placeholder->path, &placeholder->made);
+        placeholder->fd = find_and_hold(placeholder->path, &placeholder->made);
         if (placeholder->fd >= 0)
             return true;
-        if (errno != EAGAIN) /* what is no folder, or no placeholder, is real */
-            return errno == EEXIST || errno == ENOTDIR || errno == ELOOP || errno == EACCES || errno == EROFS;
+        /* What is no folder, or no placeholder, is real.  Without openat2(2) there are no mounts either, which says more. */
+        if (errno != EAGAIN)
+            return errno == EEXIST || errno == ENOTDIR || errno == ELOOP || errno == EACCES || errno == EROFS ||
+                   errno == ENOSYS;
         poll(NULL, 0, 1);
     }
     return false;
@@ -131,8 +171,12 @@ bool placeholder_remove(const struct placeholder *placeholder, bool wait)
 {
     if (flock(placeholder->fd, LOCK_EX | (wait ? 0 : LOCK_NB)) < 0)
         return false;
-    if (is_at(placeholder->fd, placeholder->path))
-        rmdir(placeholder->path);
+    const char *name;
+    int folder = open_folder(placeholder->path, &name);
+    if (folder >= 0 && is_at(placeholder->fd, folder, name))
+        unlinkat(folder, name, AT_REMOVEDIR);
+    if (folder >= 0)
+        close(folder);
     return true;
 }
 
@@ -149,7 +193,13 @@ void placeholders_drop(struct placeholder *list, size_t count)
 
 bool placeholder_sweep(const char *path)
 {
-    struct placeholder placeholder = {path, open_placeholder(path), false};
+    const char *name;
+    int folder = open_folder(path, &name);
+    if (folder < 0)
+        return errno != EMFILE && errno != ENFILE && errno != ENOMEM; /* there is no such name any more */
+    struct placeholder placeholder = {path, open_placeholder(folder, name), false};
     placeholders_drop(&placeholder, 1);
-    return !placeholder_is_at(path);
+    bool left = is_placeholder_at(folder, name);
+    close(folder);
+    return !left;
 }
