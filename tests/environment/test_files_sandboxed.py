@@ -514,6 +514,18 @@ async def test_the_node_s_environment_is_not_inside(
         assert b"SECRET" not in environ
 
 
+async def test_nothing_is_imported_from_where_a_sandbox_may_write(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of a program that embeds the node comes first in its sys.path."""
+    monkeypatch.syspath_prepend(str(base / "ws"))
+    for name in ("tarfile", "resource", "fcntl", "exceptiongroup", "typing_extensions", "msgspec"):
+        (base / f"ws/{name}.py").write_text(f"open({str(base / 'outside/new')!r}, 'w')\n")
+    async with box(base) as b:
+        await write(b, "ws/new", workspace_write(base))
+    assert not (base / "outside/new").exists()
+
+
 async def test_an_idle_worker_ends_and_takes_its_placeholders_along(base: Path) -> None:
     async with box(base, SHORT) as b:
         await write(b, "ws/new", workspace_write(base))

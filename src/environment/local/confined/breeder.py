@@ -8,7 +8,8 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from typing import IO
+from pathlib import Path
+from typing import IO, Final
 
 import anyio
 
@@ -16,6 +17,9 @@ from execnode.environment.local.status import Line, Report, StatusPipe
 from execnode.protocol.errors import INTERNAL_ERROR, RpcError
 
 __all__ = ["Breeder"]
+
+# What the zygote imports beside Python's own.
+_PACKAGES: Final = ("execnode", "msgspec", "typing_extensions")
 
 
 class Breeder:
@@ -108,7 +112,25 @@ def _environment() -> dict[str, str]:
     """What Python needs to start, and no more: inside, a worker's can be read in /proc."""
     needed = ("LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME")
     found = {name: os.environ[name] for name in needed if name in os.environ}
-    return {**found, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"}
+    return {**found, "PYTHONPATH": os.pathsep.join(_folders()), "PYTHONUTF8": "1"}
+
+
+def _folders() -> list[str]:
+    """Where this process has from what the zygote imports.
+
+    Not all of sys.path: the folder of the program that embeds us is there too, and often one where
+    a sandbox may write; what it wrote would be imported outside of it.
+    """
+    folders = []
+    for name in _PACKAGES:
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if spec is None or spec.origin is None:
+            continue
+        path = Path(os.path.abspath(spec.origin))  # noqa: PTH100 (links may be meant)
+        module = path.parent if path.stem == "__init__" else path.with_suffix("")
+        if module.name == name:  # else an import hook knows where it is
+            folders.append(str(module.parent))
+    return list(dict.fromkeys(folders))
 
 
 def _command() -> list[str]:
