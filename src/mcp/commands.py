@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import posixpath
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -62,7 +61,6 @@ class Commands:
         self._gate = Gate(
             settings.rules,
             settings.unmatched,
-            os.environ.get("PATH"),
             confined=self._sandbox is not None,
             last=not settings.intercept,
         )
@@ -185,7 +183,7 @@ class Commands:
         if self._settings.rules is None or not self._settings.intercept:
             return None
         return AskingPolicy(
-            self._settings.rules, desk, admission.covered, confined=self._sandbox is not None
+            self._settings.rules, desk, admission.accepted, confined=self._sandbox is not None
         )
 
     @asynccontextmanager

@@ -6,17 +6,14 @@ import posixpath
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from execnode.mcp.questions import Answer, Desk, shown
 from execnode.policy.rules import Decision, ExecPolicy, Verdict
 
-__all__ = ["Admission", "Covered", "Gate", "Refusal", "question", "refusal_of"]
-
-Covered: TypeAlias = Counter[tuple[str, tuple[str, ...]]]
-"""Execs (file, arguments) that are accepted, and how many of each."""
+__all__ = ["Accepted", "Admission", "Gate", "Refusal", "question", "refusal_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +30,39 @@ class Refusal:
         return f"{what}: {self.reason}."
 
 
+class Accepted:
+    """Execs that the person has accepted, each as often as it was shown."""
+
+    def __init__(self) -> None:
+        self._left: Counter[tuple[str, tuple[str, ...]]] = Counter()
+
+    def add(self, commands: Iterable[Sequence[str]], folder: str) -> None:
+        """Let each of these be executed once more, from this folder."""
+        for argv in commands:
+            program = argv[0]
+            file = posixpath.join(folder, program) if "/" in program else shutil.which(program)
+            if file is not None:
+                self._left[file, tuple(argv)] += 1
+
+    def take(self, file: str, argv: Sequence[str]) -> bool:
+        """Whether this exec was accepted; then it is no more."""
+        key = (file, tuple(argv))
+        if not self._left[key]:
+            return False
+        self._left[key] -= 1
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A command that may run.
 
     approved: rules allow all of it, or the person has accepted it and rules speak of all of it.
-    covered: programs that it will execute which the person need not be asked about again.
+    accepted: programs that it will execute which the person need not be asked about again.
     """
 
     approved: bool = False
-    covered: Covered = field(default_factory=Counter)
+    accepted: Accepted = field(default_factory=Accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +70,12 @@ class Gate:
     """What the rules say of commands, and the person where these ask for it.
 
     rules: None lets every command pass. unmatched: what is done with a command of which no rule
-    speaks. path: where programs are looked up, as in $PATH. confined: commands run in a sandbox.
-    last: no second gate follows, so what is allowed only because a script could not be taken apart
-    is asked about, if any rule is there to be dodged.
+    speaks. confined: commands run in a sandbox. last: no second gate follows, so what is allowed
+    only because a script could not be taken apart is asked about, if there is a rule to be dodged.
     """
 
     rules: ExecPolicy | None
     unmatched: Decision = Decision.ALLOW
-    path: str | None = None
     confined: bool = False
     last: bool = False
 
@@ -78,23 +96,15 @@ class Gate:
             reasons = "".join(f"; {reason}" for reason in verdict.reasons)
             return Refusal("forbidden", f"the rules forbid it{reasons}")
         answer = await desk.ask(question(text, folder, verdict, self.confined))
-        refusal = refusal_of(answer)
-        return refusal or Admission(approved, self._covered(argv, folder, verdict))
+        if refusal := refusal_of(answer):
+            return refusal
+        accepted = Accepted()
+        accepted.add(verdict.commands, folder)
+        return Admission(approved, accepted)
 
     @property
     def _restricts(self) -> bool:
         return self.rules is not None and any(rule.decision for rule in self.rules.rules)
-
-    def _covered(self, argv: Sequence[str], folder: str, verdict: Verdict) -> Covered:
-        found: Covered = Counter()
-        for program, *arguments in verdict.commands or (tuple(argv),):
-            if "/" in program:
-                file: str | None = posixpath.join(folder, program)
-            else:
-                file = shutil.which(program, path=self.path)
-            if file is not None:
-                found[file, tuple(arguments)] += 1
-        return found
 
 
 def refusal_of(answer: Answer) -> Refusal | None:

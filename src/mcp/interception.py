@@ -13,10 +13,17 @@ from execnode.client.options import Argument, StartOptions
 from execnode.client.tasks import background
 from execnode.environment.local.runner import LocalRunner
 from execnode.environment.services import Environment, Process
-from execnode.escalation import Action, Deny, EscalationServer, ExecPolicyEscalation, Run
+from execnode.escalation import (
+    Action,
+    Deny,
+    Escalate,
+    EscalationServer,
+    ExecPolicyEscalation,
+    Run,
+)
 from execnode.escalation import Answer as Said
 from execnode.escalation.variables import WRAPPERS
-from execnode.mcp.gate import Covered, Refusal, question, refusal_of
+from execnode.mcp.gate import Accepted, Refusal, question, refusal_of
 from execnode.mcp.questions import Answer, Desk
 from execnode.mcp.settings import Settings
 from execnode.policy.rules import ExecPolicy, Verdict
@@ -28,40 +35,52 @@ __all__ = ["AskingPolicy", "start_intercepted"]
 class AskingPolicy:
     """Decides by rules, and by what the person says where these ask for it.
 
-    covered: execs that were accepted already. confined: the command runs in a sandbox, which what
-    is allowed or accepted leaves. `refusal` is the last there was; `cancelled` is set when the
+    accepted: execs that need no question any more. confined: the command runs in a sandbox, which
+    what is allowed or accepted leaves. `refusal` is the last there was; `cancelled` is set when the
     person wants the whole command to end.
     """
 
-    def __init__(self, rules: ExecPolicy, desk: Desk, covered: Covered, *, confined: bool) -> None:
+    def __init__(
+        self, rules: ExecPolicy, desk: Desk, accepted: Accepted, *, confined: bool
+    ) -> None:
         self.cancelled = anyio.Event()
         self.refusal: Refusal | None = None
         self._rules = rules
         self._desk = desk
-        self._covered = covered.copy()
+        self._accepted = accepted
         self._confined = confined
 
     async def determine_action(self, file: bytes, argv: list[bytes], workdir: bytes) -> Action:
         """See EscalationPolicy."""
+        accepted = self._accepted.take(os.fsdecode(file), [*map(os.fsdecode, argv)])
         refusal: Refusal | None = None
 
         async def ask(words: list[str], folder: str, verdict: Verdict) -> Said:
-            nonlocal refusal
-            refusal = await self._ask(words, folder, verdict)
-            return "decline" if refusal else "accept"
+            nonlocal accepted, refusal
+            if not accepted:
+                refusal = await self._ask(words, folder, verdict)
+                accepted = refusal is None
+            return "accept" if accepted else "decline"
 
         policy = ExecPolicyEscalation(self._rules, ask)
         action = await policy.determine_action(file, argv, workdir)
         if isinstance(action, Deny):
             self.refusal = refusal or Refusal("forbidden", action.reason)
             return Deny(self.refusal.reason)
-        return action if self._confined else Run()
+        if self._confined and isinstance(action, Escalate):
+            return action
+        if accepted:
+            self._accept_script(file, argv, workdir)
+        return Run()
+
+    def _accept_script(self, file: bytes, argv: list[bytes], workdir: bytes) -> None:
+        """Accept what a shell executes whose script was, now that it runs where that is seen."""
+        words = [*map(os.fsdecode, (file, *argv[1:]))]
+        folder = os.fsdecode(workdir)
+        verdict = self._rules.check_command(words, cwd=folder or None)
+        self._accepted.add(verdict.commands, folder)
 
     async def _ask(self, words: list[str], folder: str, verdict: Verdict) -> Refusal | None:
-        program = (words[0], tuple(words[1:]))
-        if self._covered[program] > 0:
-            self._covered[program] -= 1
-            return None
         if self.cancelled.is_set():
             return refusal_of(Answer.CANCEL)
         answer = await self._desk.ask(question(shlex.join(words), folder, verdict, self._confined))

@@ -90,6 +90,65 @@ async def test_a_question_that_is_cancelled_in_the_middle_ends_the_command(
     assert result.structured_content["refusal"] == "cancelled"
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "bash -c 'git status'; touch done",
+        "sh -c 'bash -c \"git status; touch more\"; git status'; touch done",
+        "bash -c 'git status'; bash -c 'git status'; touch done",
+    ],
+)
+@pytest.mark.parametrize("setting", STDIO, ids="-".join)
+async def test_what_is_accepted_is_not_asked_about_again_in_scripts_within(
+    setting: Setting, script: str, rules: str, folder: Path
+) -> None:
+    person = Person("accept")
+    async with connected(setting, folder, "--rules", rules, person=person) as client:
+        await shell(client, script)
+    assert (folder / "done").exists()
+    assert len(person.asked) == 1
+    assert script in person.asked[0]
+
+
+async def test_a_script_that_is_accepted_when_its_shell_is_executed_is_not_asked_about_again(
+    rules: str, folder: Path
+) -> None:
+    person = Person("accept")
+    more = Path(rules).with_name("shells.rules")
+    more.write_text('prefix_rule(pattern=["bash"], decision="prompt")')
+    options = ["--rules", rules, "--rules", str(more)]
+    env = {"SHELL": "/bin/sh"}
+    async with connected(STDIO[1], folder, *options, person=person, env=env) as client:
+        await shell(client, "for each in 1; do bash -c 'git status'; touch done; done")
+    assert (folder / "done").exists()
+    assert len(person.asked) == 1
+    assert "/bash -c 'git status'" in person.asked[0]
+
+
+@pytest.mark.parametrize(
+    "script", ["bash -c 'git status'; ./again", "./again; bash -c 'git status'"]
+)
+async def test_only_so_many_execs_are_let_through_as_were_accepted(
+    script: str, rules: str, folder: Path
+) -> None:
+    person = Person("accept")
+    (folder / "again").write_text("#!/bin/sh\ngit status\nbash -c 'git status'\n")
+    (folder / "again").chmod(0o755)
+    async with connected(STDIO[1], folder, "--rules", rules, person=person) as client:
+        await shell(client, script)
+    assert len(person.asked) == 3  # the script, and two of three
+
+
+async def test_a_program_under_another_name_is_not_what_was_accepted(
+    rules: str, folder: Path
+) -> None:
+    person = Person("accept")
+    async with connected(STDIO[1], folder, "--rules", rules, person=person) as client:
+        await shell(client, "bash -c 'git status'; bash -c 'exec -a git-clone git status'")
+    assert len(person.asked) == 2
+    assert "exec -a git-clone" in person.asked[1]
+
+
 async def test_each_of_several_execs_is_asked_about(
     setting: Setting, rules: str, folder: Path
 ) -> None:

@@ -45,6 +45,23 @@ async def test_what_is_accepted_runs_outside_and_its_neighbours_inside(
     assert "outside the sandbox" in person.asked[0]
 
 
+async def test_a_shell_that_runs_outside_leaves_no_place_for_what_it_would_have_run(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Outside nobody asks; so what its script was accepted for is still asked about inside."""
+    rules = tmp_path / "shells.rules"
+    rules.write_text(RULES + 'prefix_rule(pattern=["bash"], decision="prompt")')
+    (folder / "again").write_text("#!/bin/sh\ngit init -q\n")
+    (folder / "again").chmod(0o755)
+    person = Person("accept")
+    options = ["--sandbox", "read-only", "--rules", str(rules)]
+    async with connected(STDIO, folder, *options, person=person) as client:
+        await shell(client, "bash -c 'git init -q'; ./again")
+    assert names(folder) == [".git", "again"]
+    assert len(person.asked) == 2
+    assert "/git init -q" in person.asked[1]
+
+
 async def test_what_is_declined_does_not_run_inside_either(folder: Path, rules: str) -> None:
     options = ["--sandbox", "workspace-write", "--rules", rules]
     async with connected(STDIO, folder, *options, person=Person("decline")) as client:
