@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import anyio
 
-from .protocol import DESCRIPTORS_MAX, HEAD, ProtocolError, parse_head
+from .protocol import HEAD, ProtocolError, parse_head
 
 __all__ = ["Link", "receive_attached"]
 
@@ -24,15 +24,19 @@ _INT: Final = array.array("i").itemsize
 class Link:
     """One wrapper's stream: whole frames in, whole frames out. It owns the socket.
 
-    descriptors: those that came with what was received; they are closed with it.
+    descriptors: those that came with what was received; they are closed with it. expected: how many
+    may have come; with more the conversation is over.
+    patience: seconds for the other side to take a frame, or to give what it was asked for.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, patience: float) -> None:
         self._socket = sock
         self.descriptors: list[int] = []
+        self.expected = 0
+        self.patience = patience
 
     @classmethod
-    def adopt(cls, descriptor: int) -> Self:
+    def adopt(cls, descriptor: int, patience: float) -> Self:
         """Take over a descriptor. Raises ProtocolError when it is no Unix stream socket."""
         try:
             sock = socket.socket(fileno=descriptor)
@@ -42,7 +46,7 @@ class Link:
         if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
             sock.close()
             raise ProtocolError("a socket of another kind")
-        return cls(sock)
+        return cls(sock, patience)
 
     @property
     def peer(self) -> int:
@@ -60,14 +64,15 @@ class Link:
         return bytes(await self._read(length))
 
     async def send(self, frame: bytes) -> None:
-        """Send a frame. Raises OSError when nobody is there."""
-        while frame:
-            try:
-                sent = self._socket.send(frame, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            except BlockingIOError:
-                await anyio.wait_writable(self._socket)
-            else:
-                frame = frame[sent:]
+        """Send a frame. Raises OSError when nobody is there, or nobody reads."""
+        with anyio.fail_after(self.patience):
+            while frame:
+                try:
+                    sent = self._socket.send(frame, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                except BlockingIOError:
+                    await anyio.wait_writable(self._socket)
+                else:
+                    frame = frame[sent:]
 
     async def gone(self) -> None:
         """Return when the other side is gone, or speaks although it is not its turn."""
@@ -100,28 +105,32 @@ class Link:
     async def _piece(self, at_most: int) -> bytes:
         while True:
             try:
-                data, attached = receive_attached(self._socket, at_most)
+                room = self.expected - len(self.descriptors)
+                data, attached = receive_attached(self._socket, at_most, room)
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
             else:
-                break
-        self.descriptors += attached
-        if len(self.descriptors) > DESCRIPTORS_MAX:
-            raise ProtocolError("more descriptors than were asked for")
-        return data
+                self.descriptors += attached
+                return data
 
 
-def receive_attached(sock: socket.socket, at_most: int) -> tuple[bytes, list[int]]:
+def receive_attached(sock: socket.socket, at_most: int, room: int) -> tuple[bytes, list[int]]:
     """What is there now, and the descriptors with it, which are the caller's to close.
 
-    Raises BlockingIOError when nothing is there, OSError.
+    room: how many there may be; those beyond are never opened here.
+
+    Raises BlockingIOError when nothing is there, ProtocolError for more descriptors, OSError.
     """
-    room = socket.CMSG_SPACE(DESCRIPTORS_MAX * _INT)
-    data, ancillary, _, _ = sock.recvmsg(at_most, room, _NOW)
+    space = socket.CMSG_LEN(room * _INT) if room else 0
+    data, ancillary, flags, _ = sock.recvmsg(at_most, space, _NOW)
     attached: list[int] = []
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers = array.array("i")
             numbers.frombytes(content[: len(content) - len(content) % _INT])
             attached += numbers
+    if flags & socket.MSG_CTRUNC:
+        for descriptor in attached:
+            os.close(descriptor)
+        raise ProtocolError("more descriptors than were asked for")
     return data, attached

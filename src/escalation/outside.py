@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -62,7 +63,7 @@ async def run_outside(
     numbers = await _fetch_descriptors(link, (*_STANDARD, *action.descriptors))
     try:
         process = await _start(link, request, subject, action, numbers, runner)
-    except (StartError, RpcError, ValueError) as error:
+    except (StartError, RpcError, TypeError, ValueError) as error:
         await link.send(protocol.deny_frame(str(error), _CANNOT_RUN))
         return
     finally:
@@ -74,11 +75,13 @@ async def run_outside(
 
 
 async def _fetch_descriptors(link: Link, wanted: tuple[int, ...]) -> tuple[int, ...]:
+    link.expected = len(wanted)
     await link.send(protocol.escalate_frame(wanted))
-    head = await link.receive()
-    if head is None or head[0] != protocol.DESCRIPTORS:
-        raise ProtocolError("no descriptors")
-    return protocol.open_ones(await link.payload(head[1]), wanted, len(link.descriptors))
+    with anyio.fail_after(link.patience):
+        head = await link.receive()
+        if head is None or head[0] != protocol.DESCRIPTORS:
+            raise ProtocolError("no descriptors")
+        return protocol.open_ones(await link.payload(head[1]), wanted, len(link.descriptors))
 
 
 async def _start(
@@ -107,10 +110,11 @@ async def _accompany(link: Link, process: Process) -> None:
     async with anyio.create_task_group() as tasks:
 
         async def forward() -> None:
-            while number := await _next_signal(link):
-                stops = number in _STOPS
-                await process.signal("SIGSTOP" if stops else signal.Signals(number).name)
-                await link.send(protocol.signal_frame(number))
+            with suppress(OSError):  # it may have gone before it is answered
+                while number := await _next_signal(link):
+                    stops = number in _STOPS
+                    await process.signal("SIGSTOP" if stops else signal.Signals(number).name)
+                    await link.send(protocol.signal_frame(number))
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(forward)

@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
+
+from .protocol import DESCRIPTOR_LAST, DESCRIPTORS_MAX
 
 __all__ = ["Action", "Deny", "Escalate", "EscalationPolicy", "Run"]
+
+
+_STANDARD: Final = 3  # descriptors that are passed in any case
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +23,22 @@ class Escalate:
 
     env: its exact environment; None: the caller's, without variables that have other code run in it
         (see docs/escalation.md), which no list has all of.
-    descriptors: those of the caller's that it gets beside 0, 1 and 2, under the same numbers.
+    descriptors: those of the caller's that it gets beside 0, 1 and 2, under the same numbers, 58 at
+        most.
     options: further options of the start, as for `Environment.exec.start`.
+
+    Raises ValueError for descriptors that cannot be passed.
     """
 
     env: Mapping[str, str] | None = None
     descriptors: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.descriptors) > DESCRIPTORS_MAX - _STANDARD:
+            raise ValueError(f"{len(self.descriptors)} descriptors cannot be passed at once")
+        if wrong := [each for each in self.descriptors if not _STANDARD <= each <= DESCRIPTOR_LAST]:
+            raise ValueError(f"a descriptor that cannot be asked for: {wrong[0]}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Final
 __all__ = [
     "DESCRIPTORS",
     "DESCRIPTORS_MAX",
+    "DESCRIPTOR_LAST",
     "HEAD",
     "REQUEST",
     "REQUEST_MAX",
@@ -42,11 +43,16 @@ SIGNAL: Final = b"S"
 HEAD: Final = 5
 """Bytes before a frame's payload: its kind and its length."""
 REQUEST_MAX: Final = 8 << 20
-"""Linux takes at most 6 MiB of arguments and environment, execve(2); paths come on top."""
+"""Linux takes at most 6 MiB of strings and of pointers to them, execve(2); paths come on top."""
+_POINTER: Final = 8
+_STRING_MEMORY: Final = 56
+"""Bytes of memory that a string takes beside its own, on average at most."""
 SMALL_MAX: Final = 64
 """Bytes that any other payload may have."""
 DESCRIPTORS_MAX: Final = 61
 """How many can be asked for: with what the engine adds, no more than it passes on."""
+DESCRIPTOR_LAST: Final = 0xFFFF
+"""The greatest that can be asked for."""
 _REASON_MAX: Final = 2000
 _COUNTS: Final = struct.Struct(">III")
 
@@ -69,6 +75,12 @@ class ExecRequest:
     env: tuple[bytes, ...]
     umask: int
 
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it takes, about."""
+        strings = (*self.argv, *self.env)
+        return sum(map(len, strings)) + _STRING_MEMORY * len(strings)
+
 
 def parse_head(head: bytes) -> tuple[bytes, int]:
     """The kind of a frame and the bytes of its payload. Raises ProtocolError."""
@@ -83,6 +95,8 @@ def parse_request(payload: bytes) -> ExecRequest:
     if len(payload) <= _COUNTS.size or payload[-1]:
         raise ProtocolError("a request without its strings")
     argc, envc, umask = _COUNTS.unpack_from(payload)
+    if len(payload) + (argc + envc) * _POINTER > REQUEST_MAX:
+        raise ProtocolError("a request of more than could be executed")
     strings = payload[_COUNTS.size : -1].split(b"\0")
     if len(strings) != 2 + argc + envc or argc < 1:
         raise ProtocolError("a request whose counts are not those of its strings")

@@ -8,8 +8,8 @@ import logging
 import os
 import select
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
@@ -40,8 +40,8 @@ class EscalationLimits:
     """What those who ask may take.
 
     open: conversations at once, commands that run outside included; further ones wait.
-    request_bytes: of all requests that are held.
-    patience: seconds for a request, or for descriptors, to arrive.
+    request_bytes: memory for all requests that are held.
+    patience: seconds for a request, or for descriptors, to arrive, and for an answer to be taken.
     """
 
     open: int = 256
@@ -132,11 +132,14 @@ class EscalationServer:
         """The next wish and what is attached to it. Raises OSError, EOFError."""
         while True:
             try:
-                wish, attached = receive_attached(self._ours, 2)
+                wish, attached = receive_attached(self._ours, at_most=2, room=1)
             except BlockingIOError:
                 await anyio.wait_readable(self._ours)
                 continue
-            if wish in _WISHES and len(attached) == 1:
+            except ProtocolError as error:
+                _logger.info("a wish was not heard: %s", error)
+                wish, attached = b"?", []
+            if wish in _WISHES and attached:
                 return wish, attached[0]
             for descriptor in attached:
                 os.close(descriptor)
@@ -158,28 +161,35 @@ class EscalationServer:
         await Supervisor(self.policy, self.permits).serve(descriptor)
 
     async def _exec(self, descriptor: int) -> None:
-        link = Link.adopt(descriptor)
+        link = Link.adopt(descriptor, self._limits.patience)
         try:
             await self._converse(link)
         finally:
             link.close()
 
     async def _converse(self, link: Link) -> None:
-        held = 0
         try:
             with anyio.fail_after(self._limits.patience):
                 head = await link.receive()
                 if head is None or head[0] != protocol.REQUEST:
                     raise ProtocolError("no request")
-                if self._held + head[1] > self._limits.request_bytes:
-                    await link.send(protocol.deny_frame("too much is being asked at once"))
-                    return
-                held = head[1]
-                self._held += held
-                request = protocol.parse_request(await link.payload(held))
-            await self._answer(link, request)
+                with self._holding(head[1]):
+                    request = protocol.parse_request(await link.payload(head[1]))
+            with self._holding(request.memory):
+                await self._answer(link, request)
+        except _TooMuchError:
+            await link.send(protocol.deny_frame("too much is being asked at once"))
+
+    @contextmanager
+    def _holding(self, octets: int) -> Iterator[None]:
+        """Hold so much of a request. Raises _TooMuchError when that is too much for all of them."""
+        if self._held + octets > self._limits.request_bytes:
+            raise _TooMuchError
+        self._held += octets
+        try:
+            yield
         finally:
-            self._held -= held
+            self._held -= octets
 
     async def _answer(self, link: Link, request: ExecRequest) -> None:
         subject = Subject(request)
@@ -212,6 +222,10 @@ class EscalationServer:
                 action = Deny("the policy failed")
             tasks.cancel_scope.cancel()
         return action
+
+
+class _TooMuchError(Exception):
+    """More memory would be held for requests than may be."""
 
 
 def _is_shut_down(sock: socket.socket) -> bool:

@@ -2,12 +2,15 @@
 
 import array
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from execnode.escalation import Action, Escalate, EscalationLimits, Run
 from tests.escalation.interception import Interception, escalated, interception, run
@@ -37,10 +40,17 @@ class Attacker:
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
 
-def request(*strings: str) -> bytes:
+def frame(kind: bytes, payload: bytes) -> bytes:
+    return kind + len(payload).to_bytes(4, "big") + payload
+
+
+def request(*strings: str, file: str = "/bin/true") -> bytes:
     payload = len(strings).to_bytes(4, "big") + bytes(4) + (0o22).to_bytes(4, "big")
-    payload += b"".join(os.fsencode(each) + b"\0" for each in ("/", "/bin/true", *strings))
-    return b"Q" + len(payload).to_bytes(4, "big") + payload
+    payload += b"".join(os.fsencode(each) + b"\0" for each in ("/", file, *strings))
+    return frame(b"Q", payload)
+
+
+WINCH = frame(b"S", bytes([signal.SIGWINCH]))
 
 
 async def serves_others(inside: Interception) -> None:
@@ -57,6 +67,19 @@ async def read_to_the_end(stream: trio.SocketStream) -> bytes:
         pass
     await stream.aclose()
     return data
+
+
+async def escalated_sleep(attacker: Attacker) -> trio.SocketStream | None:
+    """The conversation about a command that runs outside, unless it is to run in place."""
+    stream = attacker.connect()
+    await stream.send_all(request("sleep", "1000", file="/bin/sleep"))
+    answer = await stream.receive_some()
+    if answer[:1] != b"E":
+        await stream.aclose()
+        return None
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 3))]
+    await stream.socket.sendmsg([frame(b"F", b"\1\1\1")], rights)
+    return stream
 
 
 Attack = Callable[[Attacker], Awaitable[None]]
@@ -120,8 +143,7 @@ async def not_what_was_asked_for(attacker: Attacker) -> None:
         answer = await stream.receive_some()
         if answer[:1] == b"E":
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * attached))]
-            frame = b"F" + len(payload).to_bytes(4, "big") + payload
-            await stream.socket.sendmsg([frame], rights if attached else [])
+            await stream.socket.sendmsg([frame(b"F", payload)], rights if attached else [])
             assert await read_to_the_end(stream) == b""
         else:
             await stream.aclose()
@@ -136,9 +158,40 @@ async def a_socket_that_blocks(attacker: Attacker) -> None:
     theirs.close()
 
 
+async def leaves_before_its_signal_is_answered(attacker: Attacker) -> None:
+    if stream := await escalated_sleep(attacker):
+        await stream.send_all(WINCH)
+        await stream.aclose()
+
+
+async def never_reads(attacker: Attacker) -> None:
+    if stream := await escalated_sleep(attacker):
+        await signals_unanswered(stream)
+        await stream.aclose()
+
+
+async def signals_unanswered(stream: trio.SocketStream) -> None:
+    """Signals until no more are taken, since the answers to them are not."""
+    taken = 1
+    while taken:
+        await trio.testing.wait_all_tasks_blocked()
+        taken = 0
+        with suppress(BlockingIOError):
+            while True:
+                taken += os.write(stream.socket.fileno(), WINCH)
+
+
 @pytest.mark.parametrize(
     "attack",
-    [no_stream, garbage, many_descriptors, not_what_was_asked_for, a_socket_that_blocks],
+    [
+        no_stream,
+        garbage,
+        many_descriptors,
+        not_what_was_asked_for,
+        a_socket_that_blocks,
+        leaves_before_its_signal_is_answered,
+        never_reads,
+    ],
 )
 @pytest.mark.parametrize("action", [Run(), Escalate()])
 async def test_others_are_served_and_nothing_leaks(attack: Attack, action: Action) -> None:
@@ -176,12 +229,53 @@ async def test_requests_that_never_come_give_their_places_back() -> None:
         attacker.socket.close()
 
 
-async def test_requests_of_too_many_bytes_together_are_refused() -> None:
+async def test_descriptors_that_never_come_give_their_place_back() -> None:
+    limits = EscalationLimits(open=1, patience=0.2)
+    async with interception(escalated, limits=limits) as inside:
+        attacker = Attacker(inside)
+        stream = attacker.connect()
+        await stream.send_all(request("true"))
+        assert (await stream.receive_some())[:1] == b"E"
+        await serves_others(inside)
+        assert await read_to_the_end(stream) == b""
+        attacker.socket.close()
+
+
+async def test_who_takes_no_answers_gives_the_place_back() -> None:
+    limits = EscalationLimits(open=1, patience=0.2)
+    async with interception(escalated, limits=limits) as inside:
+        attacker = Attacker(inside)
+        stream = await escalated_sleep(attacker)
+        assert stream
+        await signals_unanswered(stream)
+        await serves_others(inside)
+        await stream.aclose()
+        attacker.socket.close()
+
+
+async def test_descriptors_that_were_not_asked_for_are_never_held() -> None:
+    async with interception(run) as inside:
+        attacker = Attacker(inside)
+        null = os.open("/dev/null", os.O_RDWR)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 60))]
+        before = descriptors()
+        for data in (request("a")[:3], request("a")[:-1], request("a")):
+            stream = attacker.connect()
+            await stream.socket.sendmsg([data], rights)
+            await trio.testing.wait_all_tasks_blocked()
+            assert descriptors() <= before + 1  # ours
+            assert await read_to_the_end(stream) == b""
+        os.close(null)
+        attacker.socket.close()
+
+
+@pytest.mark.parametrize("strings", [("x" * 6000,), ("",) * 200], ids=["long", "many"])
+async def test_requests_of_too_many_bytes_together_are_refused(strings: tuple[str, ...]) -> None:
     limits = EscalationLimits(request_bytes=5000)
     async with interception(run, limits=limits) as inside:
         attacker = Attacker(inside)
         stream = attacker.connect()
-        await stream.send_all(request("x" * 6000))
+        await stream.send_all(request(*strings))
         answer = await read_to_the_end(stream)
         assert answer[:1] == b"D"
         assert b"too much is being asked at once" in answer

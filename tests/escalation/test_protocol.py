@@ -2,6 +2,7 @@
 
 import struct
 from contextlib import suppress
+from sys import getsizeof
 
 import pytest
 from hypothesis import given
@@ -47,6 +48,7 @@ def test_a_file_is_looked_for_from_the_folder(workdir: bytes, file: bytes, absol
         request(b"/w", b"/f", b"a", argc=2),
         request(b"/w", b"/f", b"a", b"b"),
         request(b"/w", b"/f", b"a", argc=2**32 - 1, envc=2**32 - 1),
+        request(b"/w", b"/f", *[b""] * (1 << 20), argc=1 << 20),
         request(b"/w", b"", b"a"),
         request(b"w", b"/f", b"a"),
         request(b"/w", b"/f", b"a")[:-1],
@@ -68,6 +70,12 @@ def test_any_arguments_and_environment_come_through(argv: list[bytes], env: list
     payload = request(b"/w", b"/f", *argv, *env, argc=len(argv), envc=len(env))
     parsed = protocol.parse_request(payload)
     assert (parsed.argv, parsed.env) == (tuple(argv), tuple(env))
+
+
+def test_memory_counts_what_strings_take_beside_their_bytes() -> None:
+    short = ExecRequest(b"/f", (b"ab",) * 1000, b"/w", (b"V=1",) * 1000, 0)
+    assert short.memory > 1000 * (getsizeof(b"ab") + getsizeof(b"V=1"))
+    assert ExecRequest(b"/f", (b"a" * 9000,), b"/w", (), 0).memory > getsizeof(b"a" * 9000)
 
 
 def test_lengths_are_bounded() -> None:
