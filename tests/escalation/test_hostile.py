@@ -58,6 +58,12 @@ async def serves_others(inside: Interception) -> None:
     assert ended.out == "served\n", ended.err
 
 
+async def serves_others_at_last(inside: Interception) -> None:
+    """Where patience is short, whoever is slower than that is turned away, on a busy machine."""
+    while (await inside.shell('"$W" /bin/echo echo served')).out != "served\n":
+        pass
+
+
 async def read_to_the_end(stream: trio.SocketStream) -> bytes:
     data = b""
     try:
@@ -222,7 +228,7 @@ async def test_requests_that_never_come_give_their_places_back() -> None:
         silent = [attacker.connect() for _ in range(20)]
         slow = attacker.connect()
         await slow.send_all(request("a")[:-1])
-        await serves_others(inside)
+        await serves_others_at_last(inside)
         assert await read_to_the_end(slow) == b""
         for stream in silent:
             await stream.aclose()
@@ -236,7 +242,7 @@ async def test_descriptors_that_never_come_give_their_place_back() -> None:
         stream = attacker.connect()
         await stream.send_all(request("true"))
         assert (await stream.receive_some())[:1] == b"E"
-        await serves_others(inside)
+        await serves_others_at_last(inside)
         assert await read_to_the_end(stream) == b""
         attacker.socket.close()
 
@@ -248,7 +254,7 @@ async def test_who_takes_no_answers_gives_the_place_back() -> None:
         stream = await escalated_sleep(attacker)
         assert stream
         await signals_unanswered(stream)
-        await serves_others(inside)
+        await serves_others_at_last(inside)
         await stream.aclose()
         attacker.socket.close()
 

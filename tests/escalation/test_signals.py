@@ -9,7 +9,7 @@ import trio
 
 from execnode.client.channel import Output
 from execnode.environment.local.handle import LocalHandle
-from tests.escalation.interception import collect, escalated, interception
+from tests.escalation.interception import PATIENCE, collect, escalated, interception
 
 pytestmark = pytest.mark.trio
 
@@ -30,7 +30,7 @@ def state(pid: int) -> str:
 
 async def state_of(pid: int, wanted: str) -> None:
     """Wait until a process is in this state; no descriptor tells of that."""
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE):
         while state(pid) != wanted:  # noqa: ASYNC110
             await trio.sleep(0.005)
 

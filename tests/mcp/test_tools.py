@@ -74,7 +74,7 @@ async def test_of_long_output_the_beginning_and_the_end_are_given(folder: Path) 
 async def test_a_command_whose_time_is_over_ends_with_all_it_has_started(folder: Path) -> None:
     async with connected(STDIO, folder) as client:
         script = "echo first; sleep 60 & echo $! > pid; wait"
-        result = await shell(client, script, timeout_ms=500)
+        result = await shell(client, script, timeout_ms=2000)
     assert result.structured_content["timed_out"] is True
     assert result.structured_content["exit_code"] == 124
     assert result.structured_content["output"] == "first\n"
@@ -119,11 +119,15 @@ async def test_a_session_on_a_terminal_is_typed_to(setting: Setting, folder: Pat
         start = {"cmd": "cat -n", "tty": True, "login": False, "yield_time_ms": 250}
         first = (await client.call_tool("exec_command", start)).structured_content
         assert first["exit_code"] is None
-        wanted = {"session_id": first["session_id"], "yield_time_ms": 1000}
-        typed = await client.call_tool("write_stdin", {**wanted, "chars": "hello\n"})
-        assert "1\thello" in typed.structured_content["output"]
-        assert f"session_id {first['session_id']}" in text(typed)
-        ended = await client.call_tool("write_stdin", {**wanted, "chars": "\x04"})
+        wanted = {"session_id": first["session_id"], "chars": "hello\n"}
+        seen = first["output"]
+        while "1\thello" not in seen:
+            typed = await client.call_tool("write_stdin", wanted)
+            assert f"session_id {first['session_id']}" in text(typed)
+            seen += typed.structured_content["output"]
+            wanted["chars"] = ""
+        wanted |= {"chars": "\x04", "yield_time_ms": 30_000}
+        ended = await client.call_tool("write_stdin", wanted)
         assert ended.structured_content["session_id"] is None
         assert ended.structured_content["exit_code"] == 0
 

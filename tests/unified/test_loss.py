@@ -76,7 +76,7 @@ async def test_a_link_that_is_cut_for_good(server: tuple[str, Any], socket_dir: 
     with anyio.fail_after(40):
         async with (
             cutting_proxy(server[0], socket_dir) as proxy,
-            Environment.connect(proxy.url, recovery=0.5) as there,
+            Environment.connect(proxy.url, recovery=3) as there,
             manager(there) as unified,
         ):
             script = "echo before; read x; echo $x; cat"
