@@ -313,7 +313,9 @@ async def test_a_caller_who_leaves_ends_the_question() -> None:
         await process.wait()
 
 
-@pytest.mark.parametrize(("decide", "times"), [(run, 300), (escalated, 100)])
+@pytest.mark.parametrize(
+    ("decide", "times"), [(run, 300), (escalated, 100)], ids=["run", "escalate"]
+)
 async def test_hundreds_of_execs_leave_no_descriptor_behind(decide: Decide, times: int) -> None:
     script = f'i=0; while [ $i -lt {times} ]; do "$W" /bin/true true; i=$((i+1)); done'
     async with interception(decide) as inside:

@@ -101,14 +101,6 @@ async def test_a_forbidden_name_is_forbidden_for_every_program() -> None:
     assert await action(policy, "/bin/busybox", "rm", "x") == Run()
 
 
-async def test_no_other_command_of_git_runs_outside(tmp_path: Path) -> None:
-    """Git does by argv[0] what its arguments do not say."""
-    rules = parse_rules('prefix_rule(pattern = ["git", "status"], decision = "allow")', "rules")
-    async with interception(ExecPolicyEscalation(rules).determine_action) as inside:
-        await inside.shell(f'cd {tmp_path}; "$W" /usr/bin/git git-init status')
-        assert [file for file, _, _ in inside.policy.asked] == [b"/usr/bin/git"]
-
-
 async def test_a_program_of_the_same_name_elsewhere_is_another(rules: ExecPolicy) -> None:
     policy = ExecPolicyEscalation(rules, Person("accept"))
     assert await action(policy, "/srv/bin/touch", "x") == Run()

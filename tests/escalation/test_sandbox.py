@@ -12,7 +12,8 @@ import trio
 from execnode.engine import Engine
 from execnode.engine._pty import Sandbox
 from execnode.engine.programs import HELPER
-from execnode.escalation import Action, Deny, Escalate, Run
+from execnode.escalation import Action, Deny, Escalate, ExecPolicyEscalation, Run
+from execnode.policy.rules import parse_rules
 from tests.engine.pump import Pump, output
 from tests.escalation.interception import Ended, Interception, collect, interception
 
@@ -42,20 +43,40 @@ def decide(file: bytes, argv: list[bytes], workdir: bytes) -> Action:
 def check(ended: Ended, outside: Path) -> None:
     assert ended.out.split() == ["1", "0", "1", "1"], ended.err
     assert ended.err == "execnode: /bin/mv: no\n"
-    assert [path.name for path in outside.iterdir()] == ["escalated"]
+    assert names(outside) == ["escalated"]
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def in_sandbox(inside: Interception, profile: str, script: str, *options: str) -> Ended:
+    """A shell in a sandbox that has the socket."""
+    words = ["--profile", profile, *options, "--pass-fd", "3", "--", "/bin/bash", "-c", script]
+    return await collect(await inside.start([str(HELPER), *words], arg0="execnode-linux-sandbox"))
 
 
 @pytest.mark.parametrize("profile", ["read-only", "workspace-write"])
 async def test_touch_is_escalated_out_of_the_sandbox(
     profile: str, outside: Path, tmp_path: Path
 ) -> None:
-    options = ["--profile", profile, "--workspace", str(tmp_path), "--pass-fd", "3"]
     async with interception(decide) as inside:
-        process = await inside.start(
-            [str(HELPER), *options, "--", "/bin/bash", "-c", SCRIPT.format(outside)],
-            arg0="execnode-linux-sandbox",
-        )
-        check(await collect(process), outside)
+        script = SCRIPT.format(outside)
+        check(await in_sandbox(inside, profile, script, "--workspace", str(tmp_path)), outside)
+
+
+async def test_no_other_command_of_git_runs_outside(outside: Path) -> None:
+    """Git does by argv[0] what its arguments do not say: `git-init status` makes a folder."""
+    allowed = 'prefix_rule(pattern = ["git", ["status", "init"]], decision = "allow")'
+    policy = ExecPolicyEscalation(parse_rules(allowed, "rules"))
+    script = f"""
+    cd {outside}
+    "$EXEC_WRAPPER" /usr/bin/git git-init status
+    "$EXEC_WRAPPER" /usr/bin/git git init -q made
+    """
+    async with interception(policy.determine_action) as inside:
+        ended = await in_sandbox(inside, "read-only", script)
+    assert names(outside) == ["made"], ended.err
 
 
 async def test_touch_is_escalated_where_the_engine_confines(outside: Path) -> None:
