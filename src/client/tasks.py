@@ -16,12 +16,14 @@ class Background:
     """Starts tasks that go on until the body is through, also when the body is cancelled.
 
     A cancelled body still has to tidy up over the connection that these tasks keep.
+
+    over: the body is through; what is started now is cancelled at once, if it is started at all.
     """
 
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
         self._scopes: set[CancelScope] = set()
-        self._over = False
+        self.over = False
 
     def start_soon(self, function: Callable[[Unpack[Args]], Awaitable[None]], *args: *Args) -> None:
         """Call `function` in a task of its own. It must not raise."""
@@ -32,14 +34,14 @@ class Background:
     ) -> None:
         with CancelScope(shield=True) as scope:
             self._scopes.add(scope)
-            if self._over:
+            if self.over:
                 scope.cancel()
             await function(*args)
         self._scopes.discard(scope)
 
     def end(self) -> None:
         """Cancel all tasks."""
-        self._over = True
+        self.over = True
         for scope in self._scopes:
             scope.cancel()
 

@@ -1,12 +1,17 @@
 """What is decided of an exec, and by whom."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
+import anyio
+
 from .protocol import DESCRIPTOR_LAST, DESCRIPTORS_MAX
 
-__all__ = ["Action", "Deny", "Escalate", "EscalationPolicy", "Run"]
+__all__ = ["Action", "Deny", "Escalate", "EscalationPolicy", "Run", "decide"]
+
+_logger = logging.getLogger(__name__)
 
 
 _STANDARD: Final = 3  # descriptors that are passed in any case
@@ -63,3 +68,28 @@ class EscalationPolicy(Protocol):
 
         Cancelled when the caller is gone. An exception denies, and is logged.
         """
+
+
+async def decide(
+    policy: EscalationPolicy,
+    file: bytes,
+    argv: tuple[bytes, ...],
+    workdir: bytes,
+    gone: Callable[[], Awaitable[None]],
+) -> Action | None:
+    """What the policy says; None when the one who asked is gone before, whom `gone` waits for."""
+    action: Action | None = None
+    async with anyio.create_task_group() as tasks:
+
+        async def leave() -> None:
+            await gone()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(leave)
+        try:
+            action = await policy.determine_action(file, list(argv), workdir)
+        except Exception:
+            _logger.exception("the escalation policy failed, so nothing is run")
+            action = Deny("the policy failed")
+        tasks.cancel_scope.cancel()
+    return action

@@ -15,8 +15,8 @@ from typing import Final, Self, TypeAlias
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import TaskGroup
 
+from execnode.client.tasks import Background, background
 from execnode.environment.local.runner import LocalRunner
 from execnode.environment.services import Environment
 
@@ -24,7 +24,7 @@ from . import protocol, variables
 from .link import Link, receive_attached
 from .outside import Subject, run_outside
 from .permits import Permits
-from .policy import Action, Deny, Escalate, EscalationPolicy, Run
+from .policy import Deny, Escalate, EscalationPolicy, Run, decide
 from .protocol import ExecRequest, ProtocolError
 from .supervisor import Supervisor
 
@@ -56,7 +56,7 @@ class EscalationServer:
     it is the server's. permits: what it has just let run.
     """
 
-    _tasks: TaskGroup
+    _tasks: Background
 
     def __init__(
         self,
@@ -96,20 +96,10 @@ class EscalationServer:
             raise TypeError("commands can be escalated on this machine only")
         env = variables.intercepted(number, interpose=interpose)
         server = cls(policy, runner, limits or EscalationLimits(), env)
-        failure: BaseException | None = None
         with server._ours, server._theirs:
-            async with anyio.create_task_group() as server._tasks:
+            async with background() as server._tasks:
                 server._tasks.start_soon(server._serve)
-                try:
-                    yield server
-                except (Exception, KeyboardInterrupt, SystemExit) as exc:
-                    failure = exc  # as it is: the task group would wrap it
-                server._tasks.cancel_scope.cancel()
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # or the traceback would keep itself alive
+                yield server
 
     @property
     def fd(self) -> int:
@@ -193,7 +183,7 @@ class EscalationServer:
 
     async def _answer(self, link: Link, request: ExecRequest) -> None:
         subject = Subject(request)
-        action = await self._decide(link, request)
+        action = await decide(self.policy, request.file, request.argv, request.workdir, link.gone)
         if isinstance(action, Run):
             with self.permits.granted(link.peer, request):
                 await link.send(protocol.run_frame())
@@ -202,26 +192,6 @@ class EscalationServer:
             await link.send(protocol.deny_frame(action.reason))
         elif isinstance(action, Escalate):
             await run_outside(link, request, subject, action, self._runner)
-
-    async def _decide(self, link: Link, request: ExecRequest) -> Action | None:
-        """What the policy says; None when the one who asked is gone before."""
-        action: Action | None = None
-        async with anyio.create_task_group() as tasks:
-
-            async def leave() -> None:
-                await link.gone()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(leave)
-            try:
-                action = await self.policy.determine_action(
-                    request.file, list(request.argv), request.workdir
-                )
-            except Exception:
-                _logger.exception("the escalation policy failed, so nothing is run")
-                action = Deny("the policy failed")
-            tasks.cancel_scope.cancel()
-        return action
 
 
 class _TooMuchError(Exception):

@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from execnode.engine._notify import Listener, Notice, borrow_descriptor
 from execnode.engine.programs import WRAPPER
 
 from .permits import Permits
-from .policy import Action, Deny, EscalationPolicy, Run
+from .policy import Action, Deny, EscalationPolicy, Run, decide
 from .protocol import ProtocolError
 from .question import Question, Unreadable, is_check, process_of, read_question
 
@@ -86,7 +87,7 @@ class Supervisor:
         elif self._known(notice, question):
             listener.proceed(notice.cookie)
         else:
-            _obey(listener, notice, question, await self._decide(notice, question))
+            _obey(listener, notice, question, await self._decide(question))
 
     def _known(self, notice: Notice, question: Question) -> bool:
         """Whether the wrapper asks for it, or has asked."""
@@ -94,33 +95,17 @@ class Supervisor:
             notice.thread, question.file, question.argv
         )
 
-    async def _decide(self, notice: Notice, question: Question) -> Action | None:
+    async def _decide(self, question: Question) -> Action | None:
         """What the policy says; None when the one who asked is gone before."""
-        action: Action | None = None
-        with suppress(ProcessLookupError):
-            process = os.pidfd_open(question.process)
-            try:
-                async with anyio.create_task_group() as tasks:
-
-                    async def leave() -> None:
-                        await anyio.wait_readable(process)
-                        tasks.cancel_scope.cancel()
-
-                    tasks.start_soon(leave)
-                    action = await self._ask(question)
-                    tasks.cancel_scope.cancel()
-            finally:
-                os.close(process)
-        return action
-
-    async def _ask(self, question: Question) -> Action:
         try:
-            return await self._policy.determine_action(
-                question.file, list(question.argv), question.workdir
-            )
-        except Exception:
-            _logger.exception("the escalation policy failed, so nothing is run")
-            return Deny("the policy failed")
+            process = os.pidfd_open(question.process)
+        except ProcessLookupError:
+            return None
+        try:
+            gone = partial(anyio.wait_readable, process)
+            return await decide(self._policy, question.file, question.argv, question.workdir, gone)
+        finally:
+            os.close(process)
 
 
 def _adopt(descriptor: int) -> Listener:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import posixpath
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import anyio
 
-from execnode.client.options import Argument, StartOptions
-from execnode.environment.services import Environment, Process
+from execnode.client.options import StartOptions
+from execnode.environment.services import Environment
 from execnode.mcp.gate import Admission, Gate, Refusal
 from execnode.mcp.interception import AskingPolicy, start_intercepted
 from execnode.mcp.questions import Desk
@@ -36,7 +33,7 @@ from execnode.unified import (
     Starter,
     UnifiedExec,
 )
-from execnode.unified.session import Session
+from execnode.unified.session import Session, start_in
 
 __all__ = ["Commands"]
 
@@ -49,12 +46,12 @@ _PATIENCE: Final = 5.0
 
 
 class Commands:
-    """The commands of one client; leaving the context ends them.
+    """The commands of one client. Each call has a desk, where it puts its questions.
 
-    Each call has a desk, where it puts its questions.
+    unified: has those that outlive their call.
     """
 
-    def __init__(self, environment: Environment, settings: Settings) -> None:
+    def __init__(self, environment: Environment, settings: Settings, unified: UnifiedExec) -> None:
         self._environment = environment
         self._settings = settings
         self._sandbox = _sandbox(environment, settings)
@@ -65,21 +62,9 @@ class Commands:
             last=not settings.intercept,
         )
         self._shell = settings.shell or environment.info.shell.path
-        self._unified = UnifiedExec(environment, _LIMITS)
+        self._unified = unified
         # A session's questions outlive the call that began it; its starter has the desk.
         self._desks: WeakValueDictionary[int, Desk] = WeakValueDictionary()
-
-    async def __aenter__(self) -> Self:
-        await self._unified.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._unified.__aexit__(exc_type, exc, traceback)
 
     def shell_desk(self, arguments: ShellArguments) -> Desk:
         """A desk for `shell`, whose stopwatch has the command's limit."""
@@ -186,16 +171,9 @@ class Commands:
             self._settings.rules, desk, admission.accepted, confined=self._sandbox is not None
         )
 
-    @asynccontextmanager
-    async def _start(
-        self, argv: Sequence[Argument], options: StartOptions
-    ) -> AsyncIterator[Process]:
-        async with await self._environment.exec.start(argv, **options) as process:
-            yield process
-
     def _starter(self, policy: AskingPolicy | None) -> Starter:
         if policy is None:
-            return self._start
+            return partial(start_in, self._environment)
         return partial(start_intercepted, self._environment, self._settings, policy)
 
 

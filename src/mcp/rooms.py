@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
+from contextlib import asynccontextmanager
 from typing import Final, Self
 
 import anyio
@@ -18,6 +17,7 @@ from execnode.mcp.calls import Call
 from execnode.mcp.commands import Commands
 from execnode.mcp.questions import Desk
 from execnode.mcp.settings import Settings
+from execnode.unified import UnifiedExec
 
 __all__ = ["Room", "Rooms"]
 
@@ -27,40 +27,33 @@ _WAITING_MAX: Final = 256
 
 
 class Room:
-    """The commands and the calls of one client, which end when the context is left."""
+    """The commands and the calls of one client."""
 
-    def __init__(self, environment: Environment, settings: Settings) -> None:
-        self.commands = Commands(environment, settings)
-        self._context = AsyncExitStack()
-        self._tasks: Background | None = None
+    def __init__(self, commands: Commands, tasks: Background) -> None:
+        self.commands = commands
+        self._tasks = tasks
         self._waiting: dict[str, _Waiting] = {}
 
-    async def __aenter__(self) -> Self:
-        await self._context.enter_async_context(self.commands)
-        self._tasks = await self._context.enter_async_context(background())
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._tasks = None
-        await self._context.__aexit__(exc_type, exc, traceback)
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, environment: Environment, settings: Settings) -> AsyncIterator[Self]:
+        """A room until the context is left, which ends what was begun in it."""
+        async with UnifiedExec(environment) as unified, background() as tasks:
+            yield cls(Commands(environment, settings, unified), tasks)
 
     def begin(self, desk: Desk, work: Callable[[], Awaitable[CallToolResult]]) -> Call:
         """Start to work on a call. Raises ClosedResourceError when the client is gone."""
-        if self._tasks is None:
-            raise anyio.ClosedResourceError
+        self._check_open()
         call = Call(desk)
         self._tasks.start_soon(call.run, work)
         return call
 
     def put_off(self, call: Call) -> str:
-        """Keep a call whose client has its questions now; gives the words to ask for it."""
-        if self._tasks is None:
-            raise anyio.ClosedResourceError
+        """Keep a call whose client has its questions now; gives the words to ask for it.
+
+        Raises ClosedResourceError.
+        """
+        self._check_open()
         if len(self._waiting) >= _WAITING_MAX:
             next(iter(self._waiting.values())).over.set()
         state = secrets.token_urlsafe()
@@ -76,6 +69,10 @@ class Room:
         waiting.resumed = True
         waiting.over.set()
         return waiting.call
+
+    def _check_open(self) -> None:
+        if self._tasks.over:
+            raise anyio.ClosedResourceError
 
     async def _expire(self, state: str, waiting: _Waiting) -> None:
         with anyio.move_on_after(_PATIENCE):
@@ -112,7 +109,7 @@ class Rooms:
     @asynccontextmanager
     async def open(cls, environment: Environment, settings: Settings) -> AsyncIterator[Self]:
         """Rooms until the context is left."""
-        async with background() as tasks, Room(environment, settings) as shared:
+        async with background() as tasks, Room.open(environment, settings) as shared:
             yield cls(environment, settings, tasks, shared)
 
     async def of(self, session: ServerSession) -> Room:
@@ -124,9 +121,9 @@ class Rooms:
             return self._shared
         let = self._let.get(name)
         if let is None:
-            let = self._let[name] = _Let(Room(self._environment, self.settings))
+            let = self._let[name] = _Let()
             connection.exit_stack.push_async_callback(self._leave, name)
-            self._tasks.start_soon(let.keep)
+            self._tasks.start_soon(let.keep, self._environment, self.settings)
         await let.opened.wait()
         return let.room
 
@@ -139,15 +136,16 @@ class Rooms:
 class _Let:
     """A room that is open until its client has gone."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
+    room: Room
+
+    def __init__(self) -> None:
         self.opened = anyio.Event()
         self.over = anyio.Event()
         self.closed = anyio.Event()
 
-    async def keep(self) -> None:
+    async def keep(self, environment: Environment, settings: Settings) -> None:
         try:
-            async with self.room:
+            async with Room.open(environment, settings) as self.room:
                 self.opened.set()
                 await self.over.wait()
         finally:

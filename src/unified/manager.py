@@ -5,8 +5,9 @@ import os
 import posixpath
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -14,11 +15,11 @@ import anyio
 
 from execnode.client.options import Argument, Folder, StartOptions
 from execnode.client.tasks import Background, background
-from execnode.environment.services import Environment, Process
+from execnode.environment.services import Environment
 from execnode.protocol.errors import ProtocolError
 from execnode.unified.limits import PLAIN_VARIABLES, Limits
 from execnode.unified.results import ExecOutput, SessionSummary, UnknownSession
-from execnode.unified.session import Session, Starter
+from execnode.unified.session import Session, Starter, start_in
 
 __all__ = ["UnifiedExec"]
 
@@ -124,7 +125,7 @@ class UnifiedExec:
         session = Session(words, options, self._limits.kept_bytes)
         session_id = next(self._ids)
         self._held[session_id] = session
-        self._tasks.start_soon(session.live, starter or self._start)
+        self._tasks.start_soon(session.live, starter or partial(start_in, self._environment))
         try:
             async with session.turn():
                 await session.wait(seconds)
@@ -214,13 +215,6 @@ class UnifiedExec:
         if not argv:
             raise ValueError("argv must name a program")
         return list(argv)
-
-    @asynccontextmanager
-    async def _start(
-        self, argv: Sequence[Argument], options: StartOptions
-    ) -> AsyncIterator[Process]:
-        async with await self._environment.exec.start(argv, **options) as process:
-            yield process
 
     # --- which sessions there are -------------------------------------------------------------
 

@@ -15,17 +15,27 @@ from anyio.abc import TaskGroup
 
 from execnode.client.channel import Gap
 from execnode.client.options import Argument, StartOptions
-from execnode.environment.services import Process
+from execnode.environment.services import Environment, Process
 from execnode.protocol.errors import ProtocolError
 from execnode.unified.results import Failure, ProcessState
 from execnode.unified.window import Excerpt, HeadTail
 
-__all__ = ["Session", "Starter"]
+__all__ = ["Session", "Starter", "start_in"]
 
 Starter: TypeAlias = Callable[
     [Sequence[Argument], StartOptions], AbstractAsyncContextManager[Process]
 ]
 """Starts a process, and ends it and whatever serves it when the context is left."""
+
+
+@asynccontextmanager
+async def start_in(
+    environment: Environment, argv: Sequence[Argument], options: StartOptions
+) -> AsyncIterator[Process]:
+    """The usual Starter, when the environment is given."""
+    async with await environment.exec.start(argv, **options) as process:
+        yield process
+
 
 _Action: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
