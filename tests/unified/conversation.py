@@ -26,11 +26,9 @@ def manager(environment: Environment, limits: Limits = PROMPT) -> UnifiedExec:
 
 
 @asynccontextmanager
-async def unified_exec(
-    place: Open, limits: Limits = PROMPT, seconds: float = 40
-) -> AsyncIterator[UnifiedExec]:
+async def unified_exec(place: Open, limits: Limits = PROMPT) -> AsyncIterator[UnifiedExec]:
     """A manager in an environment, for as long as a test may take."""
-    with anyio.fail_after(seconds):
+    with anyio.fail_after(40):
         async with place() as here, manager(here, limits) as unified:
             yield unified
 
