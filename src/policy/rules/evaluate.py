@@ -4,7 +4,8 @@ Starlark has no recursion and no `while`, and here it reads nothing but its own 
 three ways to keep a process busy or to end it: a long loop, which is cut off by a count of
 instructions; an expression nested so deeply that the interpreter, which is recursive, runs out of
 stack, which is why it runs on a stack made to measure; and values of any size (`"x" * 1000000000`),
-which nothing here prevents: whoever may write the rules of a node may stop it.
+which nothing here prevents up to the 4 GiB that the interpreter takes for one: whoever may write
+the rules of a node may stop it.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ def run(text: str, file: str, functions: Mapping[str, Callable[..., None]]) -> N
     for error in errors:
         if isinstance(error, starlark.StarlarkError):
             raise _told(error, text, file) from None
+        if not isinstance(error, Exception):  # so pyo3 tells that the interpreter has given up
+            raise RuleError(file, f"a value grows beyond all bounds: {error}") from None
         raise error
 
 

@@ -133,6 +133,21 @@ def test_a_loop_without_end_is_cut_off(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('x = "a" * 1000000000000', "r:1:5: integer value is too big"),
+        ("def f(n):\n  return f(n + 1)\nf(0)", "r:2:10: starlark call stack overflow"),
+        ("f = lambda g: g(g)\nf(f)", "r:1:15: starlark call stack overflow"),
+        ("x = list(range(1000000000))", "r: a value grows beyond all bounds"),
+    ],
+)
+def test_a_value_or_a_call_without_bounds_is_refused(text: str, message: str) -> None:
+    with pytest.raises(RuleError) as error:
+        parse_rules(text, "r")
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "x = " + "[" * 400 + "]" * 400,
