@@ -8,12 +8,15 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from execnode.mcp.questions import Answer, Desk, shown
 from execnode.policy.rules import Decision, ExecPolicy, Verdict
 
 __all__ = ["Accepted", "Admission", "Gate", "Refusal", "question", "refusal_of"]
+
+_SHOWN_MAX: Final = 1 << 16
+"""Characters of a command in a question; nobody reads more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ def refusal_of(answer: Answer) -> Refusal | None:
 
 def question(text: str, folder: str, verdict: Verdict, confined: bool) -> str:
     """What a person is asked about a command; `confined`, if there is a sandbox to leave."""
-    lines = ["Run this command?", "", *(f"    {line}" for line in shown(text).split("\n")), ""]
+    lines = [f"    {line}" for line in shown(_shortened(text)).split("\n")]
+    lines = ["Run this command?", "", *lines, ""]
     lines.append(f"In the folder {shown(folder)}")
     rules = {
         shlex.join(match.prefix) for match in verdict.matches if match.decision is Decision.PROMPT
@@ -141,3 +145,12 @@ def question(text: str, folder: str, verdict: Verdict, confined: bool) -> str:
     if confined and rules:
         lines.append("Programs that rules speak of then run outside the sandbox.")
     return "\n".join(lines)
+
+
+def _shortened(text: str) -> str:
+    """Text of which so much is left out of the middle that a client can show it."""
+    left_out = len(text) - _SHOWN_MAX
+    if left_out <= 0:
+        return text
+    half = _SHOWN_MAX // 2
+    return f"{text[:half]}\n[... {left_out} characters are not shown ...]\n{text[-half:]}"

@@ -234,6 +234,17 @@ async def test_a_question_shows_what_could_deceive_the_eye(rules: str, folder: P
     assert "git status '\\u202e' '\\x1b[2K'" in person.asked[0]
 
 
+async def test_of_a_very_long_command_the_middle_is_not_shown(rules: str, folder: Path) -> None:
+    person = Person("decline")
+    async with connected(STDIO[1], folder, "--rules", rules, person=person) as client:
+        await shell(client, "for each in 1; do git status first $(seq 100000) last; done")
+    [asked] = person.asked
+    assert len(asked) < 70_000
+    assert "git status first" in asked
+    assert "characters are not shown" in asked
+    assert "99999 100000 last" in asked
+
+
 async def test_a_session_asks_in_the_call_that_is_open(
     setting: Setting, rules: str, folder: Path
 ) -> None:
