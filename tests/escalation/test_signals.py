@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,32 @@ async def test_stop_and_continue_stop_and_continue_the_command() -> None:
             os.kill(wrapper, signal.SIGCONT)
             await state_of(command, "S")
             await state_of(wrapper, "S")
+        await process.write(b"went on\n")
+        ended = await collect(process)
+    assert (ended.code, ended.out.strip()) == (0, "went on")
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal, and return when it was taken; the server, in our own loop, does nothing."""
+    os.kill(pid, number)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        if not int(status.split("ShdPnd:")[1].split()[0], 16) and state(pid) == "S":
+            break
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+async def test_a_stop_that_is_taken_back_at_once_stops_neither() -> None:
+    script = "echo ready; read line; echo $line"
+    async with interception(escalated) as inside:
+        process = await inside.wrapped("/bin/sh", "sh", "-c", script, stdin=True)
+        await until(process, b"ready")
+        wrapper = process.pid
+        assert wrapper is not None
+        send(wrapper, signal.SIGTSTP)
+        send(wrapper, signal.SIGCONT)
         await process.write(b"went on\n")
         ended = await collect(process)
     assert (ended.code, ended.out.strip()) == (0, "went on")

@@ -35,11 +35,20 @@ int signals_catch(void)
     return signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static bool stops(int number)
+{
+    return number == SIGTSTP || number == SIGTTIN || number == SIGTTOU;
+}
+
+/* The last stop was not taken back; else the answer to it would stop us, and nobody would continue us. */
+static bool to_be_stopped;
+
 static void forward(int link, int signals)
 {
     struct signalfd_siginfo info;
     while (read(signals, &info, sizeof info) == sizeof info) {
         uint8_t number = (uint8_t)info.ssi_signo;
+        to_be_stopped = stops(number) || (to_be_stopped && number != SIGCONT);
         if (!frame_send(link, FRAME_SIGNAL, &number, 1, NULL, 0))
             return; /* the end of the link is seen by who waits for it */
     }
@@ -56,11 +65,6 @@ __attribute__((noreturn)) static void die_of(int number)
     kill(getpid(), number);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
     _exit(128 + number); /* it was one that does not end a process */
-}
-
-static bool stops(int number)
-{
-    return number == SIGTSTP || number == SIGTTIN || number == SIGTTOU;
 }
 
 /* The exit code, or -1 to go on. */
@@ -81,7 +85,7 @@ static int listen_to(int link)
         die_of(answer.payload[0]);
     if (answer.kind == FRAME_EXITED)
         return answer.payload[0];
-    if (stops(answer.payload[0])) /* the command was stopped: so are we, until both go on */
+    if (stops(answer.payload[0]) && to_be_stopped) /* the command was stopped: so are we, until both go on */
         kill(getpid(), SIGSTOP);
     return -1;
 }
