@@ -19,7 +19,8 @@ _PATH_MAX: Final = 4096
 _ARGUMENTS_MAX: Final = 1 << 15
 _BYTES_MAX: Final = 1 << 20
 """Of all arguments together; Linux itself takes at most 6 MiB."""
-_WINDOW: Final = 1 << 16
+_WINDOW: Final = 1 << 12
+"""Bytes that are read at once: few, since strings may be laid out so that each takes that many."""
 _POINTER: Final = struct.Struct("=Q")
 _AT_FDCWD: Final = -100
 _AT_EXECVE_CHECK: Final = 0x10000
@@ -59,22 +60,24 @@ class Memory:
         """What is there up to a NUL. Raises Unreadable with E2BIG for more than `at_most` bytes."""
         found = b""
         while True:
-            piece = self._at(address + len(found))
-            text, end, _ = piece.partition(b"\0")
-            found += text
+            offset = self._read(address + len(found))
+            end = self._window.find(b"\0", offset)
+            found += self._window[offset : None if end < 0 else end]
             if len(found) > at_most:
                 raise Unreadable(errno.E2BIG, "its arguments are too long to be judged")
-            if end:
+            if end >= 0:
                 return found
 
     def pointer(self, address: int) -> int:
-        piece = self._at(address)[: _POINTER.size]
-        if len(piece) < _POINTER.size:
-            piece += self._at(address + len(piece))
-        return int(_POINTER.unpack_from(piece)[0])
+        """What is there. Raises Unreadable with EFAULT."""
+        found = b""
+        while missing := _POINTER.size - len(found):
+            offset = self._read(address + len(found))
+            found += self._window[offset : offset + missing]
+        return int(_POINTER.unpack(found)[0])
 
-    def _at(self, address: int) -> bytes:
-        """At least one byte from there on. Raises Unreadable with EFAULT."""
+    def _read(self, address: int) -> int:
+        """Where in the window the byte at an address is. Raises Unreadable with EFAULT."""
         offset = address - self._start
         if not 0 <= offset < len(self._window):
             try:
@@ -84,7 +87,7 @@ class Memory:
             if not window:
                 raise Unreadable(errno.EFAULT)
             self._start, self._window, offset = address, window, 0
-        return self._window[offset:]
+        return offset
 
 
 def is_check(notice: Notice) -> bool:
