@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, Final, cast
@@ -35,7 +35,7 @@ async def serve_stdio(server: Server[Any]) -> None:
 
 
 @contextmanager
-def _own(standard: int, instead: int) -> Any:
+def _own(standard: int, instead: int) -> Iterator[int]:
     """A standard descriptor under another number, which only we have; `instead` is put there."""
     ours = os.dup(standard)
     os.dup2(instead, standard)

@@ -95,6 +95,7 @@ class WebServer:
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app if token is None else _Guarded(app, token),
+                ws="none",  # nothing here speaks it, and _Guarded does not guard it
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=_GRACE,

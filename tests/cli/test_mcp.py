@@ -58,6 +58,7 @@ def test_with_a_token_only_those_get_in_who_show_it(tmp_path: Path) -> None:
         token = file.read_text().strip()
         assert ask(url) == 401
         assert ask(url, Authorization="Bearer wrong") == 401
+        assert ask(url, Connection="Upgrade", Upgrade="websocket") == 401
         assert ask(url, Authorization=f"Bearer {token}") == 200
         named = {"Host": f"machine.example:{port}", "Authorization": f"Bearer {token}"}
         assert ask(url, **named) == 200
