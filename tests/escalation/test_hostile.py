@@ -24,8 +24,28 @@ from tests.escalation.interception import (
 pytestmark = pytest.mark.trio
 
 
+# What attackers have run outside; by its argument it is known.
+SLEEP = ("sleep", str(1_000_000 + os.getpid()))
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def sleeping() -> int:
+    """How many commands of attackers there are."""
+    wanted = "\0".join(SLEEP).encode() + b"\0"
+    count = 0
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            count += entry.name.isdigit() and (entry / "cmdline").read_bytes() == wanted
+    return count
+
+
+async def nothing_is_left(before: int) -> None:
+    """Wait until there are no more descriptors than before, and no command; nobody tells of it."""
+    while descriptors() > before or sleeping():  # noqa: ASYNC110
+        await trio.sleep(0.01)
 
 
 class Attacker:
@@ -34,14 +54,20 @@ class Attacker:
     def __init__(self, inside: Interception) -> None:
         self.socket = socket.socket(fileno=os.dup(inside.server.fd))
 
-    def wish(self, message: bytes, *attached: int) -> None:
+    async def wish(self, message: bytes, *attached: int) -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", attached))]
-        self.socket.sendmsg([message], rights if attached else [])
+        while True:
+            try:
+                self.socket.sendmsg([message], rights if attached else [], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.socket)
+            else:
+                break
 
-    def connect(self) -> trio.SocketStream:
+    async def connect(self) -> trio.SocketStream:
         """A conversation's own stream."""
         ours, theirs = socket.socketpair()
-        self.wish(b"E", theirs.fileno())
+        await self.wish(b"E", theirs.fileno())
         theirs.close()
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
@@ -83,8 +109,8 @@ async def read_to_the_end(stream: trio.SocketStream) -> bytes:
 
 async def escalated_sleep(attacker: Attacker) -> trio.SocketStream | None:
     """The conversation about a command that runs outside, unless it is to run in place."""
-    stream = attacker.connect()
-    await stream.send_all(request("sleep", "1000", file="/bin/sleep"))
+    stream = await attacker.connect()
+    await stream.send_all(request(*SLEEP, file="/bin/sleep"))
     answer = await stream.receive_some()
     if answer[:1] != b"E":
         await stream.aclose()
@@ -102,13 +128,13 @@ async def no_stream(attacker: Attacker) -> None:
     read, write = os.pipe()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     for each in (null, read, listener.fileno()):
-        attacker.wish(b"E", each)
-    attacker.wish(b"E", null, null, null)
-    attacker.wish(b"E")
-    attacker.wish(b"")
-    attacker.wish(b"?", null)
-    attacker.wish(b"EE", null)
-    attacker.wish(b"E" * 5000, null)
+        await attacker.wish(b"E", each)
+    await attacker.wish(b"E", null, null, null)
+    await attacker.wish(b"E")
+    await attacker.wish(b"")
+    await attacker.wish(b"?", null)
+    await attacker.wish(b"EE", null)
+    await attacker.wish(b"E" * 5000, null)
     listener.close()
     for each in (null, read, write):
         os.close(each)
@@ -125,7 +151,7 @@ async def garbage(attacker: Attacker) -> None:
         request("a") + b"more",
         request("a")[:-1] + b"x",
     ):
-        stream = attacker.connect()
+        stream = await attacker.connect()
         await stream.send_all(data)
         await stream.send_eof()
         answer = await read_to_the_end(stream)
@@ -136,7 +162,7 @@ async def many_descriptors(attacker: Attacker) -> None:
     """More than were asked for, and at every other moment than when they were asked for."""
     null = os.open("/dev/null", os.O_RDWR)
     for first in (b"", request("a")):
-        stream = attacker.connect()
+        stream = await attacker.connect()
         await stream.send_all(first)
         for _ in range(4):
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 250))]
@@ -150,7 +176,7 @@ async def many_descriptors(attacker: Attacker) -> None:
 
 async def not_what_was_asked_for(attacker: Attacker) -> None:
     for payload, attached in ((b"\1\1\1", 0), (b"\0\0\0", 3), (b"\1\1", 2), (b"\1\1\1\1", 4)):
-        stream = attacker.connect()
+        stream = await attacker.connect()
         await stream.send_all(request("a"))
         answer = await stream.receive_some()
         if answer[:1] == b"E":
@@ -164,7 +190,7 @@ async def not_what_was_asked_for(attacker: Attacker) -> None:
 async def a_socket_that_blocks(attacker: Attacker) -> None:
     """Whoever kept a copy of the socket may set its mode: the server must not rely on that."""
     ours, theirs = socket.socketpair()
-    attacker.wish(b"E", theirs.fileno())
+    await attacker.wish(b"E", theirs.fileno())
     theirs.setblocking(True)
     ours.close()
     theirs.close()
@@ -193,18 +219,18 @@ async def signals_unanswered(stream: trio.SocketStream) -> None:
                 taken += os.write(stream.socket.fileno(), WINCH)
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [
-        no_stream,
-        garbage,
-        many_descriptors,
-        not_what_was_asked_for,
-        a_socket_that_blocks,
-        leaves_before_its_signal_is_answered,
-        never_reads,
-    ],
-)
+ATTACKS = [
+    no_stream,
+    garbage,
+    many_descriptors,
+    not_what_was_asked_for,
+    a_socket_that_blocks,
+    leaves_before_its_signal_is_answered,
+    never_reads,
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("action", [Run(), Escalate()])
 async def test_others_are_served_and_nothing_leaks(attack: Attack, action: Action) -> None:
     async with interception(lambda *_: action) as inside:
@@ -214,8 +240,26 @@ async def test_others_are_served_and_nothing_leaks(attack: Attack, action: Actio
         for _ in range(3):
             await attack(attacker)
             await serves_others(inside)
-        assert descriptors() <= before
+        await nothing_is_left(before)
         attacker.socket.close()
+
+
+@pytest.mark.parametrize("action", [Run(), Escalate()])
+async def test_all_of_these_at_once_disturb_nobody(action: Action) -> None:
+    async def attacked(attack: Attack) -> None:
+        attacker = Attacker(inside)
+        await attack(attacker)
+        attacker.socket.close()
+
+    async with interception(lambda *_: action) as inside:
+        await serves_others(inside)
+        before = descriptors()
+        async with trio.open_nursery() as nursery:
+            for attack in ATTACKS * 8:
+                nursery.start_soon(attacked, attack)
+            for _ in range(10):
+                await serves_others(inside)
+        await nothing_is_left(before)
 
 
 async def test_who_shuts_the_socket_down_shuts_out_itself() -> None:
@@ -231,8 +275,8 @@ async def test_requests_that_never_come_give_their_places_back() -> None:
     limits = EscalationLimits(open=4, patience=0.2)
     async with interception(run, limits=limits) as inside:
         attacker = Attacker(inside)
-        silent = [attacker.connect() for _ in range(20)]
-        slow = attacker.connect()
+        silent = [await attacker.connect() for _ in range(20)]
+        slow = await attacker.connect()
         await slow.send_all(request("a")[:-1])
         await serves_others_at_last(inside)
         assert await read_to_the_end(slow) == b""
@@ -245,7 +289,7 @@ async def test_descriptors_that_never_come_give_their_place_back() -> None:
     limits = EscalationLimits(open=1, patience=0.2)
     async with interception(escalated, limits=limits) as inside:
         attacker = Attacker(inside)
-        stream = attacker.connect()
+        stream = await attacker.connect()
         await stream.send_all(request("true"))
         assert (await stream.receive_some())[:1] == b"E"
         await serves_others_at_last(inside)
@@ -272,7 +316,7 @@ async def test_descriptors_that_were_not_asked_for_are_never_held() -> None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null] * 60))]
         before = descriptors()
         for data in (request("a")[:3], request("a")[:-1], request("a")):
-            stream = attacker.connect()
+            stream = await attacker.connect()
             await stream.socket.sendmsg([data], rights)
             await trio.testing.wait_all_tasks_blocked()
             assert descriptors() <= before + 1  # ours
@@ -286,7 +330,7 @@ async def test_requests_of_too_many_bytes_together_are_refused(strings: tuple[st
     limits = EscalationLimits(request_bytes=5000)
     async with interception(run, limits=limits) as inside:
         attacker = Attacker(inside)
-        stream = attacker.connect()
+        stream = await attacker.connect()
         await stream.send_all(request(*strings))
         answer = await read_to_the_end(stream)
         assert answer[:1] == b"D"
