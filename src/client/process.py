@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["Process"]
 
 _ACK_BYTES = 128 * 1024
+# What a node always keeps of a process, however short of memory it is. When that much is all it has
+# sent for a while, it may be waiting for us.
+_ACK_IDLE_BYTES = 4096
+_ACK_IDLE_SECONDS = 0.005
 _WRITE_BYTES = 256 * 1024
 _END_SECONDS = 5.0
 _REPEATABLE = frozenset({"SIGKILL", "SIGSTOP", "SIGCONT"})
@@ -53,8 +57,8 @@ class Process(AsyncIterator[Output | Gap], AsyncResource):
     retention, `skip_to_end`, and attached processes whose node has not kept everything.
 
     Output that nobody takes stops the process as a full pipe would (`block` retention, the
-    default): about every 128 KiB that were taken, the node is told that it may go on. Other
-    processes of the same connection are not held up.
+    default): every 128 KiB that were taken, or when no more comes, the node is told that it may go
+    on. Other processes of the same connection are not held up.
 
     At the end, the bytes of each stream are compared with the node's own count, and with its
     SHA-256 where the start asked for one; IntegrityError if they differ. A connection that breaks
@@ -175,13 +179,22 @@ class Process(AsyncIterator[Output | Gap], AsyncResource):
     async def _ready(self) -> None:
         """Wait for an item or the end. What was given out before now counts as consumed."""
         if self._unacked >= self._ack_bytes:
-            self._unacked = 0
-            await self._processes.acknowledge(self._channel, self._last_seq)
+            await self._acknowledge()
         channel = self._channel
         if channel.queue or channel.over:
             await anyio.lowlevel.checkpoint()
         while not channel.queue and not channel.over:
-            await channel.wait()
+            if self._unacked < _ACK_IDLE_BYTES:
+                await channel.wait()
+                continue
+            with anyio.move_on_after(_ACK_IDLE_SECONDS) as idle:
+                await channel.wait()
+            if idle.cancelled_caught:
+                await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        self._unacked = 0
+        await self._processes.acknowledge(self._channel, self._last_seq)
 
     def _count(self, item: Output | Gap) -> None:
         self._unacked += RECORD_COST

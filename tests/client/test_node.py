@@ -24,6 +24,7 @@ from execnode.client import (
     TimeoutExpired,
     connect,
 )
+from tests.client.conftest import running_node
 
 pytestmark = pytest.mark.anyio
 
@@ -219,6 +220,18 @@ async def test_a_reader_who_pauses_holds_nobody_else_up(node: Node) -> None:
         while total < 30_000_000:
             total += sum(len(i.data) for i in await slow.take() if isinstance(i, Output))
     assert slow.returncode == 137
+
+
+async def test_a_node_without_memory_left_is_slow_and_not_stuck(socket_dir: Path) -> None:
+    """One process's output takes all that may be kept; another's reader still gets its own."""
+    at = f"unix://{socket_dir}/node"
+    with running_node("--listen", at, "--memory", "1M", "--spill", "0"), anyio.fail_after(30):
+        async with connect(at) as node:
+            hog = ["sh", "-c", "yes | head -c 4M"]
+            async with await node.start(hog, retention=Retention("drop-oldest", 4 << 20)) as full:
+                await full.wait()
+                done = await node.run(["sh", "-c", "yes | head -c 200k"])
+        assert len(done.stdout) == 200 << 10
 
 
 async def test_what_was_written_to_a_program_that_has_ended_is_not_lost_silently(

@@ -170,13 +170,12 @@ def test_a_hang_up_ends_it(world: World) -> None:
 @pytest.mark.parametrize("group", [False, True])
 def test_signals_are_passed_on_once(world: World, number: signal.Signals, group: bool) -> None:
     script = (
-        "import signal, sys, time\n"
-        "seen = []\n"
-        f"signal.signal({int(number)}, lambda *_: seen.append(1))\n"
+        "import signal, sys\n"
+        f"signals = [{int(number)}]\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signals)\n"
         "print('ready', flush=True)\n"
-        "while not seen: signal.pause()\n"
-        "time.sleep(0.3)\n"
-        "sys.exit(10 + len(seen))\n"
+        "signal.sigwait(signals)\n"
+        "sys.exit(12 if signal.sigtimedwait(signals, 0.3) else 11)\n"
     )
     with world.start(
         OPTIONS, [PYTHON, "-c", script], stdout=subprocess.PIPE, start_new_session=True
