@@ -31,7 +31,7 @@ DEBUG = os.environ.get("EXECNODE_DEBUG") == "1"
 SANITIZE = os.environ.get("EXECNODE_SANITIZE") == "1"
 
 COMPILE = ["-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
-COMPILE += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O2"]
+COMPILE += ["-O1", "-g", "-UNDEBUG"] if DEBUG or SANITIZE else ["-O2", "-g0"]
 STRIP = [] if DEBUG or SANITIZE else ["-s"]
 MUSL = shutil.which("musl-gcc")
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else []
