@@ -106,13 +106,19 @@ def denial_in(plan: Plan, cwd: bytes, outputs: Iterable[bytes]) -> Denial | None
                 place = look.resolve(name if name.startswith(b"/") else join(cwd, name), eyes)
                 if eyes.tired:
                     return None
-                if b".." in place.rest or (not sure and place.end is not look.End.FOUND):
+                if b".." in place.rest or not (sure or _is_known(plan, place)):
                     continue
                 for right in rights:
                     denial = denial_of(plan, place.target, right)
                     if denial is not None:
                         return denial
     return None
+
+
+def _is_known(plan: Plan, place: look.Place) -> bool:
+    """Whether something visible is there, or the plan itself names what is not."""
+    by = plan.deciding(place.target)
+    return place.end is look.End.FOUND or (by is not None and by.path == place.target)
 
 
 class _Eyes:

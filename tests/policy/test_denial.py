@@ -138,6 +138,9 @@ def test_whether_something_hidden_is_there_is_not_told(world: World) -> None:
         assert told is not None
         assert told.path == world.path(f"hidden/{name}")
         assert denial_in(plan, hidden, [b"sh: %b: Permission denied" % name.encode()]) is None
+    told = denial_in(plan, world.path("."), [b"cat: hidden: Permission denied"])
+    assert told is not None, "the plan itself names it"
+    assert told.path == hidden
 
 
 def test_no_remark_keeps_the_reader_busy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
