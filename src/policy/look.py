@@ -166,6 +166,8 @@ def _is_empty(folder: bytes) -> bool:
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is None
+    except FileNotFoundError:  # it was just removed
+        return True
     except OSError:
         return False
 

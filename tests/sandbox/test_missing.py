@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.engine.family import eventually
-from tests.sandbox.world import World
+from tests.sandbox.world import NOBODY, World
 
 OPTIONS = ["--profile", "workspace-write"]
 NAMES = [".agents", ".aws", ".codex", ".git"]
@@ -119,6 +120,19 @@ def test_the_last_of_several_removes_them(world: World) -> None:
         one.kill()
         one.wait(10)
         assert eventually(lambda: names_in(world) == [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_two_users_with_the_same_names_do_not_disturb_each_other() -> None:
+    """In the workspace nobody can make none of them, and finds those of root come and go."""
+
+    def start(user: World) -> str:
+        done = user.run(["--profile", "workspace-write", "--workspace", workspace], "true")
+        return done.stderr
+
+    with World(0) as root, World(NOBODY) as nobody, ThreadPoolExecutor(3) as threads:
+        workspace = root.workspace
+        assert set(threads.map(start, [root, nobody, nobody] * 150)) == {""}
 
 
 def test_what_was_left_behind_by_a_power_cut_goes_with_the_next(world: World) -> None:

@@ -72,21 +72,24 @@ static bool is_placeholder(int fd)
     return fstat(fd, &stat) == 0 && is_marked(&stat) && is_empty(fd);
 }
 
-static bool is_placeholder_at(int folder, const char *name)
+static bool is_missing(int folder, const char *name)
 {
     struct stat stat;
-    if (fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW) < 0 || !is_marked(&stat))
+    if (fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT;
+    if (!is_marked(&stat))
         return false;
     int fd = open_placeholder(folder, name);
-    bool is = fd >= 0 && is_placeholder(fd);
-    if (fd >= 0)
-        close(fd);
+    if (fd < 0)
+        return errno == ENOENT; /* it was just removed */
+    bool is = is_placeholder(fd);
+    close(fd);
     return is;
 }
 
-bool placeholder_is_at(const char *path)
+bool name_is_missing(const char *path)
 {
-    return is_placeholder_at(AT_FDCWD, path);
+    return is_missing(AT_FDCWD, path);
 }
 
 /* Whether a descriptor is of a placeholder that still has this name. */
@@ -199,7 +202,7 @@ bool placeholder_sweep(const char *path)
         return errno != EMFILE && errno != ENFILE && errno != ENOMEM; /* there is no such name any more */
     struct placeholder placeholder = {path, open_placeholder(folder, name), false};
     placeholders_drop(&placeholder, 1);
-    bool left = is_placeholder_at(folder, name);
+    bool left = faccessat(folder, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && is_missing(folder, name);
     close(folder);
     return !left;
 }

@@ -20,8 +20,8 @@ struct placeholder {
     bool made;        /* by us: others may be unable to remove it, as in /tmp */
 };
 
-/* Whether what is at `path` is one: then the name is missing. */
-bool placeholder_is_at(const char *path);
+/* Whether nothing is at `path`, or only a placeholder. */
+bool name_is_missing(const char *path);
 
 /* Make, or share, those that are not held yet.  False with errno. */
 bool placeholders_hold(struct placeholder *list, size_t count);

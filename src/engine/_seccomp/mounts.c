@@ -175,8 +175,10 @@ static const char *place_spots(struct build *b)
     for (size_t i = 0; i < b->spots->count; i++) {
         if (b->trees[i] < 0)
             continue;
-        if (put_tree(b->trees[i], at(b, b->spots->list[i].path)) < 0)
-            return b->spots->list[i].path;
+        const struct spot *spot = &b->spots->list[i];
+        /* What another sandbox kept missing may go at any moment where this user cannot make it. */
+        if (put_tree(b->trees[i], at(b, spot->path)) < 0 && (spot->kind == SPOT_HOLLOW || !may_be_missing(b, spot)))
+            return spot->path;
         close(b->trees[i]);
     }
     return NULL;

@@ -42,7 +42,7 @@ static char *with_real_folder(const char *path)
         if (slash)
             *slash = '\0';
         folder = realpath(!slash ? "." : *copy ? copy : "/", NULL);
-        if (folder && !placeholder_is_at(folder) && asprintf(&joined, "%s/%s", folder[1] ? folder : "", name) < 0)
+        if (folder && !name_is_missing(folder) && asprintf(&joined, "%s/%s", folder[1] ? folder : "", name) < 0)
             joined = NULL;
     }
     free(folder);
@@ -52,7 +52,7 @@ static char *with_real_folder(const char *path)
 
 static bool exists(const char *path, struct stat *stat)
 {
-    return lstat(path, stat) == 0 && !placeholder_is_at(path); /* perhaps another sandbox's */
+    return lstat(path, stat) == 0 && !name_is_missing(path); /* perhaps another sandbox's */
 }
 
 /* The name that would have to be made first for a path to exist, or NULL. */
