@@ -72,12 +72,9 @@ static bool is_placeholder(int fd)
     return fstat(fd, &stat) == 0 && is_marked(&stat) && is_empty(fd);
 }
 
-static bool is_missing(int folder, const char *name)
+static bool was_placeholder(int folder, const char *name, const struct stat *stat)
 {
-    struct stat stat;
-    if (fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT;
-    if (!is_marked(&stat))
+    if (!is_marked(stat))
         return false;
     int fd = open_placeholder(folder, name);
     if (fd < 0)
@@ -87,9 +84,9 @@ static bool is_missing(int folder, const char *name)
     return is;
 }
 
-bool name_is_missing(const char *path)
+bool placeholder_is(const char *path, const struct stat *stat)
 {
-    return is_missing(AT_FDCWD, path);
+    return was_placeholder(AT_FDCWD, path, stat);
 }
 
 /* Whether a descriptor is of a placeholder that still has this name. */
@@ -202,7 +199,8 @@ bool placeholder_sweep(const char *path)
         return errno != EMFILE && errno != ENFILE && errno != ENOMEM; /* there is no such name any more */
     struct placeholder placeholder = {path, open_placeholder(folder, name), false};
     placeholders_drop(&placeholder, 1);
-    bool left = faccessat(folder, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && is_missing(folder, name);
+    struct stat stat;
+    bool left = fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && was_placeholder(folder, name, &stat);
     close(folder);
     return !left;
 }

@@ -20,8 +20,8 @@ struct placeholder {
     bool made;        /* by us: others may be unable to remove it, as in /tmp */
 };
 
-/* Whether nothing is at `path`, or only a placeholder. */
-bool name_is_missing(const char *path);
+/* Whether what lstat(2) has told of `path` is one, or was and is just gone: then the name is missing. */
+bool placeholder_is(const char *path, const struct stat *stat);
 
 /* Make, or share, those that are not held yet.  False with errno. */
 bool placeholders_hold(struct placeholder *list, size_t count);

@@ -25,10 +25,16 @@ bool path_list_add(struct path_list *paths, struct written written)
     return true;
 }
 
+static bool exists(const char *path, struct stat *stat)
+{
+    return lstat(path, stat) == 0 && !placeholder_is(path, stat); /* perhaps another sandbox's */
+}
+
 /* The path as FOLDER/NAME, with the folder's links followed and not its own.  NULL if there is no such folder, or only a
  * placeholder. */
 static char *with_real_folder(const char *path)
 {
+    struct stat stat;
     char *copy = strdup(path), *joined = NULL;
     if (!copy)
         return NULL;
@@ -42,17 +48,12 @@ static char *with_real_folder(const char *path)
         if (slash)
             *slash = '\0';
         folder = realpath(!slash ? "." : *copy ? copy : "/", NULL);
-        if (folder && !name_is_missing(folder) && asprintf(&joined, "%s/%s", folder[1] ? folder : "", name) < 0)
+        if (folder && exists(folder, &stat) && asprintf(&joined, "%s/%s", folder[1] ? folder : "", name) < 0)
             joined = NULL;
     }
     free(folder);
     free(copy);
     return joined;
-}
-
-static bool exists(const char *path, struct stat *stat)
-{
-    return lstat(path, stat) == 0 && !name_is_missing(path); /* perhaps another sandbox's */
 }
 
 /* The name that would have to be made first for a path to exist, or NULL. */
