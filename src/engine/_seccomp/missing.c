@@ -6,27 +6,22 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "engine/_seccomp/linkless.h"
 
 enum {
     MARK = S_IFDIR | S_ISVTX | 0555, /* nobody makes an empty folder so for another purpose */
     TRIES = 100,
-    SYS_OPENAT2 = 437,
-    NO_SYMLINKS = 0x4, /* RESOLVE_NO_SYMLINKS */
 };
 
 /* The folder of a path, and the name in it.  No link is on the way, and none is followed that somebody inside has just
  * put there: it would lead to where nothing is to be made, marked or removed.  -1 with errno. */
 static int open_folder(const char *path, const char **name)
 {
-    const struct {
-        uint64_t flags, mode, resolve;
-    } how = {O_PATH | O_DIRECTORY | O_CLOEXEC, 0, NO_SYMLINKS};
     char folder[PATH_MAX];
     *name = strrchr(path, '/') + 1;
     int length = (int)(*name - path);
@@ -34,7 +29,7 @@ static int open_folder(const char *path, const char **name)
         errno = ENAMETOOLONG;
         return -1;
     }
-    return (int)syscall(SYS_OPENAT2, AT_FDCWD, folder, &how, sizeof how);
+    return open_linkless(AT_FDCWD, folder, O_DIRECTORY);
 }
 
 /* A folder may inherit S_ISGID from its parent. */

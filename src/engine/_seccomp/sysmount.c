@@ -10,21 +10,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/_seccomp/linkless.h"
 #include "engine/_seccomp/plan.h"
 
 enum {
     SYS_OPEN_TREE = 428,
-    SYS_OPENAT2 = 437,
     SYS_MOVE_MOUNT = 429,
     SYS_MOUNT_SETATTR = 442,
     CLONE_TREE = 1,
-    NO_SYMLINKS = 0x4, /* RESOLVE_NO_SYMLINKS */
     FROM_FD_ITSELF = 0x4, /* MOVE_MOUNT_F_EMPTY_PATH */
     RECURSIVE = 0x8000,   /* AT_RECURSIVE */
-};
-
-struct how {
-    uint64_t flags, mode, resolve;
 };
 
 struct attr {
@@ -33,8 +28,7 @@ struct attr {
 
 int clone_tree(int folder, const char *path, bool whole)
 {
-    struct how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = NO_SYMLINKS};
-    int fd = (int)syscall(SYS_OPENAT2, folder, path, &how, sizeof how);
+    int fd = open_linkless(folder, path, O_NOFOLLOW);
     if (fd < 0)
         return -1;
     int tree = (int)syscall(SYS_OPEN_TREE, fd, "", CLONE_TREE | O_CLOEXEC | AT_EMPTY_PATH | (whole ? RECURSIVE : 0));
