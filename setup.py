@@ -108,22 +108,8 @@ class BuildExt(build_ext):
             return
         if not (self.force or newer_group([*ext.sources, *ext.depends], str(target))):
             return
-        if isinstance(ext, Interposer):
-            self.link(self.compiler, ext, target, "-shared", "-Wl,-z,now", "-ldl")
-        elif MUSL:
-            self.link(musl(self.compiler, MUSL), ext, target, "-static")
-        else:
-            self.link_static(ext, target)
-
-    def link_static(self, ext: Program, target: Path) -> None:
-        try:
-            self.link(self.compiler, ext, target, "-static")
-        except LinkError:
-            # The static libc is a package of its own on some distributions.
-            self.warn(f"no static libc: {target.name} is linked dynamically")
-            self.link(self.compiler, ext, target)
-
-    def link(self, compiler: Any, ext: Program, target: Path, *flags: str) -> None:
+        interposer = isinstance(ext, Interposer)
+        compiler = musl(self.compiler, MUSL) if MUSL and not interposer else self.compiler
         objects = compiler.compile(
             ext.sources,
             output_dir=str(Path(self.build_temp, target.stem)),  # others compile some of these too
@@ -131,9 +117,21 @@ class BuildExt(build_ext):
             extra_postargs=ext.extra_compile_args,
             depends=ext.depends,
         )
-        compiler.link_executable(
-            objects, target.name, output_dir=str(target.parent), extra_postargs=[*flags, *STRIP]
-        )
+        if interposer:
+            link_program(compiler, objects, target, "-shared", "-Wl,-z,now", "-ldl")
+            return
+        try:
+            link_program(compiler, objects, target, "-static")
+        except LinkError:
+            # The static libc is a package of its own on some distributions.
+            self.warn(f"no static libc: {target.name} is linked dynamically")
+            link_program(compiler, objects, target)
+
+
+def link_program(compiler: Any, objects: list[str], target: Path, *flags: str) -> None:
+    compiler.link_executable(
+        objects, target.name, output_dir=str(target.parent), extra_postargs=[*flags, *STRIP]
+    )
 
 
 def musl(compiler: Any, program: str) -> Any:
