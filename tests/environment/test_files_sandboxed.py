@@ -1,12 +1,10 @@
 """Files under a sandbox: what each method may do where, and what becomes of the processes."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -38,6 +36,7 @@ from execnode.protocol.files import (
 )
 from execnode.protocol.sandbox import SandboxContext
 from tests.environment.filing import Box, box, far, refused, until
+from tests.workspace import workspace
 
 pytestmark = pytest.mark.trio
 
@@ -61,18 +60,17 @@ def entry(path: Path, access: str) -> Json:
 
 @pytest.fixture
 def base() -> Iterator[Path]:
-    """A workspace in the middle of other things; not in /tmp, which is special."""
-    base = Path(mkdtemp(prefix="xs-", dir="/var/tmp"))
-    for name in ("ws/carved", "ws/hidden", "ws/.git", "outside"):
-        (base / name).mkdir(parents=True)
-        (base / name / "file").write_text(name)
-    (base / "ws/file").write_text("ws")
-    (base / "ws/a.env").write_text("secret")
-    (base / "seen").mkdir()
-    (base / "seen/one").write_text("one")
-    (base / "seen/two").write_text("two")
-    yield base
-    shutil.rmtree(base)
+    """A workspace in the middle of other things."""
+    with workspace() as base:
+        for name in ("ws/carved", "ws/hidden", "ws/.git", "outside"):
+            (base / name).mkdir(parents=True)
+            (base / name / "file").write_text(name)
+        (base / "ws/file").write_text("ws")
+        (base / "ws/a.env").write_text("secret")
+        (base / "seen").mkdir()
+        (base / "seen/one").write_text("one")
+        (base / "seen/two").write_text("two")
+        yield base
 
 
 def read_only(_base: Path) -> SandboxContext:

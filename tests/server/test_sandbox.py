@@ -19,6 +19,7 @@ from execnode.engine.programs import HELPER
 from tests.server.conftest import Launch
 from tests.server.running import ExecSettings, NodeProcess, NodeSettings
 from tests.server.wire import Json, Wire, eventually
+from tests.workspace import workspace
 
 NOBODY = 65534
 # The tests' own may lie in root's home, where nobody else can go.
@@ -60,17 +61,11 @@ def wire(request: pytest.FixtureRequest, node: NodeProcess, launch: Launch) -> I
 
 @pytest.fixture
 def work(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A workspace; not in /tmp, which profiles treat in their own way."""
-    folder = Path(mkdtemp(prefix="xs-", dir="/var/tmp"))
-    if "nobody" in request.node.name and os.geteuid() == 0:
-        os.chown(folder, NOBODY, NOBODY)
-    folder.chmod(0o755)
-    yield folder
-
-    def removed(_function: object, _path: object, info: Any) -> None:
-        assert issubclass(info[0], FileNotFoundError)  # what was kept missing is being swept
-
-    shutil.rmtree(folder, onerror=removed)
+    with workspace() as folder:
+        if "nobody" in request.node.name and os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        folder.chmod(0o755)
+        yield folder
 
 
 def writing(work: Path, *entries: Json, **members: Any) -> Json:
